@@ -51,7 +51,8 @@ pub(crate) const SNAPSHOT_ROWS: usize = 16384;
 /// Timeout of symbolizing events each time the ring buffer is emptied: it fills in the meantime.
 pub(crate) const EVENTS_NAMING: Duration = Duration::from_millis(250);
 
-/// Additional timeout if the symbol worker must be started first: the worker reads all kernel symbols.
+/// Additional timeout if the symbol worker must be started first. The time in which it reads the kernel's symbols is added to every
+/// timeout.
 pub(crate) const SYMBOLS_STARTING: Duration = Duration::from_millis(750);
 
 /// Stacks that are symbolized together: their addresses have at most 4 MiB.

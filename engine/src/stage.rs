@@ -128,11 +128,13 @@ impl Stages {
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
             deadline += SYMBOLS_STARTING;
         }
+        // The time in which the kernel's symbols are read is added: the worker may run without them, for the files of targets.
+        self.stacks.symbolizer().name_until(Some(deadline));
         for (column, names) in &self.enums {
             names.resolve(&mut batch, *column);
         }
         for column in &self.addresses {
-            kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer(), deadline);
+            kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer());
         }
         if self.stacks.columns() == 0 {
             return Ok(batch);
@@ -147,7 +149,7 @@ impl Stages {
                 text_bytes: BATCH_TEXT_BYTES,
             },
         };
-        self.stacks.resolve(batch, loaded, room, deadline)
+        self.stacks.resolve(batch, loaded, room)
     }
 }
 

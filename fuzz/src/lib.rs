@@ -1,6 +1,6 @@
 //! Every reader of foreign bytes as a function of bytes, which must return whatever the bytes are.
 //!
-//! `cargo test -p fuzz` replays each corpus with mutations of it, the same each time; `cargo xtask fuzz` lets libFuzzer look for more.
+//! `cargo test -p fuzz` replays each corpus with mutations of it, the same each time; `cargo xtask fuzz` searches for more with libFuzzer.
 #![forbid(unsafe_code)]
 
 /// Builds program files; of the tests of `symbols`.
@@ -41,7 +41,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
 }
 
-/// A condition that a user wrote, for every dataset there is: the first byte says for which, with those of labels before its columns.
+/// A condition of a user, for every dataset: the first byte selects the dataset, with the label columns before its own.
 fn condition(data: &[u8]) {
     let Some((first, text)) = data.split_first() else {
         return;
@@ -84,7 +84,7 @@ fn trace_job(data: &[u8]) {
     }
 }
 
-/// What the system's own files say: names in them are anybody's.
+/// Files of the system: any user may choose names in them.
 fn system(data: &[u8]) {
     engine::fuzzing::system_texts(&String::from_utf8_lossy(data));
 }
@@ -100,7 +100,7 @@ fn demangle(data: &[u8]) {
     symbols::fuzzing::program(&program, &[0x1000]);
 }
 
-/// Records of a dataset: the first byte says whose, then each has its length before it. What decodes is rendered.
+/// Records of a dataset: the first byte selects the dataset, then each record has its length before it. Decoded records are rendered.
 fn records(data: &[u8]) {
     let Some((first, mut rest)) = data.split_first() else {
         return;

@@ -131,6 +131,6 @@ fn every_corpus_has_its_target() {
     for folder in fs::read_dir(root).unwrap() {
         let name = folder.unwrap().file_name();
         let known = TARGETS.iter().any(|target| name == target.name);
-        assert!(known, "{name:?} is no target's");
+        assert!(known, "{name:?} belongs to no target");
     }
 }

@@ -326,12 +326,13 @@ impl Symbolizer {
     }
 
     /// Sets the deadline of symbolization. Frames without names by then are `[unknown]`, with their module, until the next request. A request in
-    /// progress may take up to five seconds longer.
+    /// progress may take up to five seconds longer. The time in which the kernel's symbols are read is added to the deadline.
     pub fn name_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
-    fn is_late(&self) -> bool {
+    /// Returns whether the deadline of names has passed.
+    pub fn is_late(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| Instant::now() >= deadline)
     }

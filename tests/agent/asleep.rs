@@ -1,6 +1,6 @@
 //! A reader sleeps while nothing comes, and nothing that comes goes unnoticed.
 //!
-//! By `--inject deep-sleep` a reader that sleeps looks by itself no more: what does not wake it is never seen, however long a test waits.
+//! By `--inject deep-sleep` a sleeping reader never wakes by itself: events that do not wake it are never read.
 
 use crate::{
     daemon::{Daemon, process, spec},
@@ -24,7 +24,7 @@ async fn started(daemon: &Daemon, uid: &str, spec: v1::TraceSpec) -> Tally {
     Tally::follow(daemon, uid).await
 }
 
-/// Waits until no reader has looked for longer than its ticks and the first pauses of its sleep.
+/// Waits until no reader has read for longer than its ticks and the first pauses of its sleep.
 async fn asleep(daemon: &Daemon) {
     let mut before = Vec::new();
     let still = async |daemon: &Daemon| {
@@ -38,7 +38,7 @@ async fn asleep(daemon: &Daemon) {
 /// Waits for a result that must arrive without a poll of the reader.
 async fn comes<T>(what: &str, coming: impl Future<Output = T>) -> T {
     let come = tokio::time::timeout(deadline(), coming).await;
-    come.unwrap_or_else(|_| panic!("{what} came to nobody's notice"))
+    come.unwrap_or_else(|_| panic!("{what} was not noticed"))
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn each_event_wakes_a_reader_that_sleeps_or_is_about_to() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        // It is about to sleep after some 40 ms, and looks again until 100 ms have passed. Mostly about there, and up to 200 ms.
+        // It begins to sleep after some 40 ms, and reads again until 100 ms have passed. Most pauses are near these times, and up to 200 ms.
         let pause = match random % 8 {
             0 => random >> 8 & 127,
             1 => 127 + (random >> 8) % 73,
@@ -127,7 +127,7 @@ async fn a_duration_and_a_client_that_ends_the_trace_are_kept_by_a_reader_that_s
         uid: "stopped".to_owned(),
     };
     daemon.client().await.stop_trace(stop).await.unwrap();
-    let account = comes("what asked it to end", stopped.read_all()).await;
+    let account = comes("the stop request", stopped.read_all()).await;
     assert_eq!(account.unwrap().ended, "stopped");
 }
 
@@ -147,7 +147,7 @@ async fn readers_of_traces_that_see_nothing_hardly_ever_wake_up() {
         daemon.client().await.start_trace(start).await.unwrap();
     }
     // Its first account is a second old by then.
-    let told = async |daemon: &Daemon| {
+    let have_cost = async |daemon: &Daemon| {
         let traces = daemon.traces().await;
         let kernel_bytes = |trace: &v1::TraceStatus| {
             let cost = trace.account.as_ref().and_then(|account| account.cost);
@@ -155,7 +155,7 @@ async fn readers_of_traces_that_see_nothing_hardly_ever_wake_up() {
         };
         traces.iter().all(|trace| kernel_bytes(trace) > 0)
     };
-    daemon.until("every trace to tell of itself", told).await;
+    daemon.until("the status of every trace", have_cost).await;
     let before = sleeps(daemon.pid(), READER);
     assert_eq!(before.len(), TRACES);
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;

@@ -1,4 +1,4 @@
-//! The daemon under attack: by its readers, by its clients, by its targets, and by the machine it runs on.
+//! The daemon under attack by its readers, its clients, its targets, and its machine.
 
 mod alone;
 mod callers;
@@ -17,7 +17,7 @@ mod trickle;
 use crate::{daemon::Daemon, start};
 use proto::v1;
 
-/// A number from the environment: how long or how often an attack goes on, where somebody wants more of it than every run.
+/// Returns a number from the environment: the length of an attack, if it is to be longer than in an ordinary run.
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text

@@ -1,4 +1,4 @@
-//! The audit: who traced whom, whatever they are called.
+//! The audit log: callers and targets of each trace, with any names.
 
 use crate::{
     daemon::{Daemon, process, spec},
@@ -49,7 +49,7 @@ fn first(file: &Path, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_start_and_end_and_refusal_is_a_line_with_who_and_whom() {
+async fn every_start_end_and_refusal_is_a_line_with_caller_and_targets() {
     needs!("open");
     let audited = audited().await;
     let (daemon, file) = (&audited.daemon, audited.folder.join("audit.log"));
@@ -86,13 +86,13 @@ async fn every_start_and_end_and_refusal_is_a_line_with_who_and_whom() {
         .collect();
     assert_eq!(events, ["start", "refused", "end"]);
     let me = rustix::process::geteuid().as_raw();
-    let who = format!("uid {me} pid {}", std::process::id());
+    let caller = format!("uid {me} pid {}", std::process::id());
     let [begun, refused, ended] = &all[..] else {
         panic!("{all:?}")
     };
     assert_eq!(
         (&begun["who"], &begun["uid"]),
-        (&who.as_str().into(), &"a".into())
+        (&caller.as_str().into(), &"a".into())
     );
     assert_eq!(
         (&begun["tracer"], &begun["generation"]),

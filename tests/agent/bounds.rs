@@ -92,14 +92,14 @@ async fn a_single_target_has_the_whole_ring() {
     let mut workload =
         Workload::behind_gate(&["open-times", "20000", "openat", "/dev/null", "0", "0"]);
     let trace = with_ring.of_process(&workload).start();
-    trace.while_nobody_reads(|| workload.finish());
+    trace.while_stopped(|| workload.finish());
     let outcome = trace.finish();
     let account = outcome.account();
     assert_eq!(account.lost.over_quota, 0);
     assert!(account.lost.ring_full > 0, "{account:?}");
 }
 
-/// Waits until the only trace has left out so many events, or has ended for leaving out too many.
+/// Waits until the only trace has left out this number of events, or has ended because it left out too many.
 async fn until_left_out(daemon: &Daemon, events: u64) {
     let left_out = async |daemon: &Daemon| {
         let traces = daemon.traces().await;
@@ -110,7 +110,7 @@ async fn until_left_out(daemon: &Daemon, events: u64) {
 }
 
 #[tokio::test]
-async fn a_trace_beyond_its_budget_of_events_keeps_a_part_and_says_how_many_it_left_out() {
+async fn a_trace_beyond_its_budget_of_events_keeps_a_part_and_counts_the_rest() {
     needs!("syscall_count");
     let daemon = Daemon::start("").await;
     let mut workload = Workload::behind_gate(&["storm", "until-byte", "1"]);
@@ -162,7 +162,7 @@ async fn rows_that_are_left_out_are_counted_to_the_last() {
         .sum();
     let account = events.account();
     assert!(account.sampled > 0, "{account:?}");
-    // What a slow reader does not get is told it.
+    // A slow reader receives the number of missing rows.
     let gaps: u64 = events.gaps.iter().map(|gap| gap.rows.unwrap()).sum();
     assert_eq!(rows + gaps, account.delivered);
 }
@@ -196,7 +196,7 @@ async fn a_table_beside_events_counts_those_that_their_budget_leaves_out() {
 }
 
 #[tokio::test]
-async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
+async fn a_trace_uses_at_most_the_memory_that_is_computed_before_it_is_loaded() {
     for tracer in &tests::tracers() {
         let daemon = Daemon::start("").await;
         let mut workload = Workload::behind_gate(&["getppid", "1"]);
@@ -218,7 +218,7 @@ async fn a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded() {
             // A reader of symbols has a second to open a file and a few of CPU time.
             Err(refused) if refused.message().contains("too much for its reader") => {
                 println!(
-                    "SKIPPED bounds::a_trace_takes_no_more_memory_than_is_known_before_it_is_loaded: {tracer}: this machine is too busy to find functions in time"
+                    "SKIPPED bounds::a_trace_uses_at_most_the_memory_that_is_computed_before_it_is_loaded: {tracer}: this machine is too busy to find functions in time"
                 );
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What each thread of the agent may, as the kernel tells it.
+//! Rights of each thread of the agent, as the kernel reports them.
 
 use crate::daemon::{Daemon, Events, spec};
 use proto::v1::{self, stream_events_response::Item};
@@ -7,7 +7,7 @@ use tests::{Cgroup, Workload, must_be_closed, needs, program, take_over};
 
 /// CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG: include/uapi/linux/capability.h.
 const LOADING: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
-/// Threads that load, read the kernel's maps, and look at targets. All others serve.
+/// Threads that load programs, read the kernel's maps, and inspect targets. All others serve.
 const LOADING_THREADS: [&str; 4] = [
     "tracejob-load",
     "tracejob-reader",
@@ -15,7 +15,7 @@ const LOADING_THREADS: [&str; 4] = [
     "symbol-worker",
 ];
 
-/// A thread or process: its name and what its status says.
+/// A thread or process: its name, and the fields of its status.
 struct Status {
     name: String,
     fields: BTreeMap<String, String>,
@@ -81,7 +81,7 @@ fn children(pid: u32) -> Vec<Status> {
     folders.filter_map(Status::read).collect()
 }
 
-/// One without capabilities, so that the agent may look at it with whatever it has.
+/// Starts a process without capabilities, so that the agent may inspect it with any capabilities.
 fn toucher() -> Workload {
     let program = program("workload");
     let program = program.to_str().unwrap();
@@ -144,11 +144,11 @@ pub(crate) async fn until_named(events: &mut Events, function: &str) {
 }
 
 #[tokio::test]
-async fn names_are_found_in_the_hosts_proc_by_who_does_not_see_its_processes() {
+async fn names_are_found_in_the_hosts_proc_by_an_agent_in_another_pid_namespace() {
     needs!("page_fault");
     let mut daemon = Daemon::in_pid_namespace("");
     let mut workload = toucher();
-    // By its number nobody is found there, and it says so.
+    // No process has this number there, and the error has that reason.
     let refused = daemon.trace(spec("page_fault", &workload)).await;
     let refused = refused.map(drop).unwrap_err();
     assert!(refused.message().contains("namespace"), "{refused}");
@@ -198,7 +198,7 @@ async fn threads_that_serve_have_no_capability_and_those_that_load_what_they_nee
     }
     // What would make the figures above hold for nothing.
     let bpf = |thread: &Status| thread.capabilities("CapEff") & 1 << 39 != 0;
-    assert!(threads.iter().any(bpf), "nobody could have loaded it");
+    assert!(threads.iter().any(bpf), "no thread could have loaded it");
     let workers = children(daemon.pid());
     assert_eq!(workers.len(), 1);
     workers[0].must_be_confined();

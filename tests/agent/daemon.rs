@@ -24,7 +24,7 @@ pub(crate) struct Daemon {
     folder: PathBuf,
 }
 
-/// What a client asks for, of a workload.
+/// Returns the spec of a trace of a workload.
 pub(crate) fn spec(tracer: &str, workload: &Workload) -> v1::TraceSpec {
     v1::TraceSpec {
         tracer: tracer.to_owned(),
@@ -47,14 +47,14 @@ fn command(folder: &Path, args: &[&str]) -> Command {
     tests::agent(&[&own, args].concat())
 }
 
-/// Starts one whose log is the file `log` in its folder.
+/// Starts a daemon with the log file `log` in its folder.
 fn spawn(folder: &Path, args: &[&str]) -> Child {
     let mut log = fs::File::options();
     let log = log.append(true).create(true).open(folder.join("log"));
     command(folder, args).stderr(log.unwrap()).spawn().unwrap()
 }
 
-/// A port that was free a moment ago; nobody else here asks for ports by number.
+/// Returns a port that was free a moment ago; no other test requests ports by number.
 pub(crate) fn free_port() -> u16 {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().port()
@@ -158,7 +158,7 @@ impl Daemon {
     }
 
     /// How often it logged this.
-    pub(crate) fn said(&self, what: &str) -> usize {
+    pub(crate) fn logged(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.folder.join("log")).unwrap();
         log.lines().filter(|line| line.contains(what)).count()
     }
@@ -186,7 +186,7 @@ impl Daemon {
         (daemon, port)
     }
 
-    /// What one says that does not start with this configuration, listening there alone.
+    /// Returns the messages of a daemon that does not start with this configuration and this listener.
     pub(crate) fn refused(config: &str, listen: &str) -> String {
         let folder = folder();
         let file = folder.join("agent.yaml");
@@ -229,11 +229,11 @@ impl Daemon {
         self.until_it_listens();
     }
 
-    /// One more on the same socket; what it says, and whether it ended well.
+    /// Starts another daemon on the same socket; returns its messages, and whether it succeeded.
     pub(crate) fn start_another(&self) -> (bool, String) {
         let output = command(&self.folder, &[]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.success(), said)
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), messages)
     }
 
     fn until_it_listens(&mut self) {
@@ -263,7 +263,7 @@ impl Daemon {
         Endpoint::new(endpoint).unwrap().connect().await.unwrap()
     }
 
-    /// A trace in one call, whose client goes on listening.
+    /// Starts a trace in one call; the client keeps the stream open.
     pub(crate) async fn trace(&self, spec: v1::TraceSpec) -> Result<Events, Status> {
         let (sender, receiver) = mpsc::channel(1);
         sender.send(super::call(spec)).await.unwrap();
@@ -445,7 +445,7 @@ impl Events {
         self.schema.as_ref().unwrap()
     }
 
-    /// The account, whose books balance.
+    /// Returns the account, which must balance.
     pub(crate) fn account(&self) -> &Account {
         let account = self
             .account

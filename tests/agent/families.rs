@@ -39,10 +39,10 @@ async fn the_unspecified_address_serves_both_families_and_the_audit_has_plain_ad
         let mut client = AgentClient::new(channel);
         let starts = start(uid, 1, spec("open", &workload));
         client.start_trace(starts).await.unwrap();
-        let who = format!("{CONTROLLER} from {host}:");
+        let peer = format!("{CONTROLLER} from {host}:");
         until("the audit to name the client", || {
             let text = fs::read_to_string(&audit).unwrap();
-            text.contains(&who).then_some(())
+            text.contains(&peer).then_some(())
         });
         let mut stream = until("the metrics", || {
             TcpStream::connect(format!("{host}:{metrics}")).ok()

@@ -1,4 +1,4 @@
-//! Bytes that are no requests: who sends them is cut off, and nobody else notices.
+//! Bytes that are no requests: their sender is disconnected, and other clients are served.
 
 use crate::daemon::{Daemon, spec};
 use proto::v1;
@@ -22,7 +22,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, length: u32, payload: &[u8
     bytes
 }
 
-/// Sends it, and reads until the other side closes or has said nothing for a while.
+/// Sends bytes, and reads until the other side closes or has sent nothing for a while.
 fn send(daemon: &Daemon, bytes: &[u8]) {
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
     stream
@@ -49,7 +49,7 @@ async fn garbage_cut_short_and_oversized_frames_end_their_own_connection_alone()
     let attacks = [
         noise.clone(),
         after(noise),
-        // Said to be larger than any may be, and than what comes.
+        // The length is above the limit, and above the number of bytes that follow.
         after(frame(0, 0, 1, 0xff_ffff, &[0; 100])),
         after(frame(1, 4, 1, 16_384, &[0x82])),
         // A window that overflows, a stream of an even number, an unknown setting of a wrong length.

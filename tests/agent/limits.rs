@@ -1,4 +1,4 @@
-//! What clients may hold, and for how long. Each limit is attacked; afterwards somebody else is served.
+//! Limits of resources that clients hold, and their timeouts. Each limit is attacked; afterwards another client is served.
 
 use crate::{
     daemon::Daemon,
@@ -24,7 +24,7 @@ use tonic::Code;
 /// For an agent that has room for four.
 const FOUR: &str = "maxConnections: 4";
 
-/// A connection whose handshake is done, and on which nothing was said yet.
+/// Opens a connection and completes its handshake, without a request.
 pub(crate) fn shaken_hands(
     files: &Files,
     port: u16,
@@ -59,7 +59,7 @@ pub(crate) fn shake_hands(
     Ok(StreamOwned::new(tls, stream))
 }
 
-/// Waits until somebody who may is let in.
+/// Waits until a permitted client is served.
 async fn until_let_in(files: &Files, port: u16) {
     let end = Instant::now() + tests::deadline();
     while let Err(status) = calls(files.client(port, uri(CONTROLLER)).await).await {
@@ -78,7 +78,7 @@ async fn is_let_in_meanwhile(files: &Files, port: u16) {
 }
 
 #[tokio::test]
-async fn who_shakes_hands_and_says_nothing_takes_no_place_and_is_cut_off() {
+async fn a_client_that_sends_nothing_after_its_handshake_takes_no_place_and_is_disconnected() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
     let mut silent: Vec<_> = (0..8)
@@ -93,7 +93,7 @@ async fn who_shakes_hands_and_says_nothing_takes_no_place_and_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_has_no_role_is_told_so_and_takes_no_place_and_is_cut_off() {
+async fn a_client_without_a_role_is_refused_takes_no_place_and_is_disconnected() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config(FOUR)).await;
     let name = "spiffe://example.org/nobody";
@@ -136,14 +136,14 @@ pub(crate) fn begin_over_tls(
 }
 
 #[tokio::test]
-async fn who_drips_his_handshake_is_cut_off() {
+async fn a_client_with_a_slow_handshake_is_disconnected() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // The head of a record of 16,000 bytes, which come one by one.
     stream.write_all(&[0x16, 3, 1, 0x3e, 0x80, 1]).unwrap();
-    until("the one who drips to be cut off", || {
-        // Where it is closed already, the next look says so.
+    until("the slow client to be disconnected", || {
+        // If it is closed already, the next read reports it.
         let _ = stream.write_all(&[0]);
         is_closed(&mut stream).then_some(())
     });
@@ -158,7 +158,7 @@ async fn what_is_no_http2_is_cut_off_with_tls_and_without() {
     let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
     plain.write_all(request).unwrap();
     let mut answer = Vec::new();
-    // It may be told by an alert, or by a reset.
+    // It receives an alert, or a reset.
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
     let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -176,7 +176,7 @@ async fn what_is_no_http2_is_cut_off_with_tls_and_without() {
 
 /// By a keepalive of a tenth of the usual 50 s.
 #[tokio::test]
-async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
+async fn clients_that_answer_nothing_or_read_nothing_lose_their_places() {
     let files = Files::new();
     let (daemon, port) =
         Daemon::over_tcp_with(&files.config(FOUR), &["--inject", "short-keepalive"]).await;
@@ -188,11 +188,11 @@ async fn who_answers_nothing_and_who_reads_nothing_loses_his_place() {
         stream.write_all(&watching()).unwrap();
         stream.flush().unwrap();
     }
-    // Two of them ask for answers that they do not read, until there is no room for more of them anywhere.
+    // Two of them send requests and do not read the answers, until all buffers are full.
     let pings = frame(6, 0, 0, 8, &[0; 8]).repeat(500);
     for stream in &mut held[2..] {
-        let patience = Some(Duration::from_millis(500));
-        stream.sock.set_write_timeout(patience).unwrap();
+        let timeout = Some(Duration::from_millis(500));
+        stream.sock.set_write_timeout(timeout).unwrap();
         while stream.write_all(&pings).is_ok() {}
     }
     assert!(daemon.traces().await.is_empty());
@@ -297,7 +297,7 @@ async fn more_calls_than_a_connection_may_have_are_refused_one_by_one() {
 async fn headers_that_never_end_are_cut_off() {
     let daemon = Daemon::start("").await;
     let mut stream = begun(&daemon);
-    // A field whose value goes on and on.
+    // A field with an endless value.
     let field = [&[0x00, 1, b'a', 0x7f, 0x80, 0x80, 0x40][..], &[b'a'; 1000]].concat();
     let first = frame(1, 0, 1, field.len() as u32, &field);
     stream.write_all(&first).unwrap();

@@ -18,6 +18,7 @@ mod garbage;
 mod limits;
 mod metrics;
 mod nodes;
+mod older;
 mod packaged;
 mod reload;
 mod remote;
@@ -120,7 +121,7 @@ async fn further_datasets_come_in_an_item_of_their_own_and_the_account_is_of_all
     let mut events = daemon.trace(spec("tcp_drop", &workload)).await.unwrap();
     workload.finish();
     events.read_all().await.unwrap();
-    // A client that knows no further datasets reads these alone.
+    // A client without support for further datasets reads these alone.
     let rows: u32 = events.batches.iter().map(|batch| batch.rows).sum();
     assert_eq!(rows, 7);
     let [reasons] = &events.schema().further[..] else {
@@ -133,7 +134,7 @@ async fn further_datasets_come_in_an_item_of_their_own_and_the_account_is_of_all
 }
 
 #[tokio::test]
-async fn a_start_is_done_once_however_often_it_is_asked_for_and_generations_only_grow() {
+async fn repeated_starts_start_one_trace_and_generations_only_grow() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
@@ -202,7 +203,7 @@ async fn two_readers_see_the_same_and_one_that_comes_back_goes_on_where_it_was()
 }
 
 #[tokio::test]
-async fn a_reader_that_comes_too_late_is_told_how_many_rows_it_does_not_get() {
+async fn a_late_reader_receives_the_number_of_its_missing_rows() {
     needs!("open");
     let daemon = Daemon::start("policy: {replayBytes: 65536}").await;
     let mut workload =
@@ -244,7 +245,7 @@ async fn a_client_that_vanishes_takes_its_trace_with_it() {
 }
 
 #[tokio::test]
-async fn a_trace_ends_when_its_call_asks_for_it_and_its_account_follows() {
+async fn a_trace_ends_on_the_stop_of_its_call_and_its_account_follows() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
@@ -370,7 +371,7 @@ async fn what_the_nodes_policy_forbids_no_request_gets() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_wrong_is_told_which_field() {
+async fn an_invalid_request_is_refused_with_its_field() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
@@ -436,7 +437,7 @@ async fn a_request_that_is_wrong_is_told_which_field() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_asked_to_end_gives_its_readers_their_accounts() {
+async fn an_agent_that_is_terminated_sends_its_readers_their_accounts() {
     needs!("open");
     let mut daemon = Daemon::start("").await;
     let mut workload =
@@ -460,7 +461,7 @@ async fn an_agent_that_is_asked_to_end_gives_its_readers_their_accounts() {
 }
 
 #[tokio::test]
-async fn who_watches_is_told_of_every_state() {
+async fn a_watcher_receives_every_state() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let mut client = daemon.client().await;
@@ -500,7 +501,7 @@ async fn a_call_that_does_not_begin_with_what_to_trace_is_refused() {
 }
 
 #[tokio::test]
-async fn capabilities_say_of_each_tracer_what_it_takes_and_shows() {
+async fn capabilities_have_the_options_and_columns_of_each_tracer() {
     let daemon = Daemon::start("policy: {tracers: [open]}").await;
     let mut client = daemon.client().await;
     let capabilities = client.get_capabilities(v1::GetCapabilitiesRequest {}).await;

@@ -1,4 +1,4 @@
-//! What the agent tells of itself over HTTP.
+//! Metrics and health of the agent over HTTP.
 
 use crate::{
     daemon::{Daemon, spec},
@@ -17,17 +17,17 @@ use tests::{Workload, folder, needs, tracers, until};
 
 /// Head and body of an answer.
 fn get(socket: &Path, path: &str) -> (String, String) {
-    ask(UnixStream::connect(socket).unwrap(), path)
+    request(UnixStream::connect(socket).unwrap(), path)
 }
 
 /// The same of a port.
 pub(crate) fn get_over_tcp(address: SocketAddr, path: &str) -> (String, String) {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(tests::deadline())).unwrap();
-    ask(stream, path)
+    request(stream, path)
 }
 
-fn ask(mut stream: impl Read + Write, path: &str) -> (String, String) {
+fn request(mut stream: impl Read + Write, path: &str) -> (String, String) {
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -35,7 +35,7 @@ fn ask(mut stream: impl Read + Write, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// What an agent's metrics say, as text.
+/// Returns the metrics of an agent as text.
 pub(crate) fn scrape(socket: &Path) -> String {
     get(socket, "/metrics").1
 }
@@ -87,14 +87,14 @@ impl Samples {
     fn read(text: &str) -> Self {
         assert!(text.ends_with("# EOF\n"), "{text}");
         let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut told = BTreeSet::new();
+        let mut families = BTreeSet::new();
         let mut samples = BTreeMap::new();
         for line in text.lines().filter(|line| *line != "# EOF") {
             let comment = |of: &str| line.strip_prefix(of).and_then(|rest| rest.split_once(' '));
             if let Some((name, kind)) = comment("# TYPE ") {
                 assert_eq!(kinds.insert(name, kind), None, "{name} has two types");
             } else if let Some((name, help)) = comment("# HELP ") {
-                assert!(help.len() > 5 && told.insert(name), "{line}");
+                assert!(help.len() > 5 && families.insert(name), "{line}");
             } else if comment("# UNIT ").is_none() {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
@@ -108,7 +108,7 @@ impl Samples {
                     .iter()
                     .find(|(family, kind)| of_kind(kind) == Some(**family));
                 assert!(
-                    family.is_some_and(|(family, _)| told.contains(family)),
+                    family.is_some_and(|(family, _)| families.contains(family)),
                     "{line}"
                 );
                 assert!(
@@ -216,7 +216,7 @@ async fn what_is_refused_is_counted_by_its_code_and_not_by_what_was_asked() {
     let agent = Measured::start().await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let mut client = agent.daemon.client().await;
-    // The one that asked whether it is there has gone, or goes.
+    // The connection that tested the listener is closed, or is being closed.
     until("one connection", || {
         (agent.scrape().value("tracejob_connections") == 1.0).then_some(())
     });
@@ -253,7 +253,7 @@ async fn what_is_refused_is_counted_by_its_code_and_not_by_what_was_asked() {
 }
 
 #[tokio::test]
-async fn health_is_told_and_nothing_else() {
+async fn only_health_is_served() {
     let agent = Measured::start().await;
     for (path, wanted) in [
         ("/healthz", "200"),

@@ -6,11 +6,11 @@ use crate::{
     reason, start,
     targets::{OPENS, in_shop, of, rows_of, stop_and_read},
 };
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as TargetKind};
 use std::{fs, io::Write, process::Command};
 use tests::{Cgroup, Workload, needs, program};
 
-/// Whether unshare(1) can do this here; else it says what is left out.
+/// Returns whether unshare(1) works with these options here; prints the skipped test otherwise.
 pub(crate) fn can_unshare(test: &str, options: &[&str]) -> bool {
     let mut command = Command::new("unshare");
     let can = command.args(options).arg("true").output();
@@ -61,7 +61,7 @@ async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() 
         group.add(workload.pid());
         workload
     });
-    let targets = vec![in_shop(of(Whom::Container(id(3))), "it")];
+    let targets = vec![in_shop(of(TargetKind::Container(id(3))), "it")];
     let spec = of_targets(targets, &workloads[0]);
     let mut client = daemon.client().await;
     client.start_trace(start("a", 1, spec)).await.unwrap();
@@ -70,8 +70,8 @@ async fn a_container_of_a_node_that_is_a_container_is_traced_and_nothing_else() 
     }
     let read = stop_and_read(&daemon).await;
     assert_eq!((rows_of(&read, "it"), read.account().produced), (100, 100));
-    // What it cannot see is not taken for gone: it says where it looked.
-    let targets = vec![of(Whom::Container(id(2)))];
+    // A container that it cannot see is not reported as gone: the message has the path that it searched.
+    let targets = vec![of(TargetKind::Container(id(2)))];
     let refused = daemon.trace(of_targets(targets, &workloads[0])).await;
     let refused = refused.map(drop).unwrap_err();
     assert_eq!(reason(&refused), "TargetNotFound");
@@ -91,11 +91,11 @@ async fn a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instructio
     let mut workload = Workload::behind_gate(&OPENS);
     let mut beside = Workload::behind_gate(&OPENS);
     let uid = "6b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
-    let targets = vec![in_shop(of(Whom::Pod(uid.to_owned())), "web-0")];
+    let targets = vec![in_shop(of(TargetKind::Pod(uid.to_owned())), "web-0")];
     let mut client = daemon.client().await;
     let spec = of_targets(targets, &workload);
     client.start_trace(start("a", 1, spec)).await.unwrap();
-    // What the kubelet and the runtime do; nobody waits between.
+    // The steps of the kubelet and the runtime, without a wait between them.
     let name = format!("kubelet-kubepods-pod{}.slice", uid.replace('-', "_"));
     let pod = kubepods.below(&name);
     let container = pod.below(&format!("cri-containerd-{}.scope", id(5)));
@@ -110,16 +110,16 @@ async fn a_pod_of_a_node_that_is_a_container_is_traced_from_its_first_instructio
 }
 
 #[tokio::test]
-async fn a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so() {
+async fn a_container_that_sees_only_its_own_cgroups_refuses_pods_with_the_reason() {
     needs!("open");
-    let test = "nodes::a_container_that_sees_its_own_cgroups_alone_has_no_pods_and_says_so";
+    let test = "nodes::a_container_that_sees_only_its_own_cgroups_refuses_pods_with_the_reason";
     if !can_unshare(test, &["-C", "-m"]) {
         return;
     }
     let own = Cgroup::named(&format!("docker-{}.scope", id(6)));
     let daemon = Daemon::in_cgroup_namespace(&own, "");
     let workload = Workload::behind_gate(&["getppid", "1"]);
-    let targets = vec![of(Whom::Pod(
+    let targets = vec![of(TargetKind::Pod(
         "7b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0".to_owned(),
     ))];
     let refused = daemon.trace(of_targets(targets, &workload)).await;
@@ -149,7 +149,7 @@ async fn where_processes_have_other_numbers_stacks_are_named_by_build_id() {
     );
     let mut daemon = Daemon::in_pid_namespace_with(&lines);
     let workload = Workload::behind_gate(&["getppid", "1"]);
-    let targets = vec![of(Whom::Cgroup(group.path().display().to_string()))];
+    let targets = vec![of(TargetKind::Cgroup(group.path().display().to_string()))];
     let of_group = v1::TraceSpec {
         targets,
         ..spec("page_fault", &workload)

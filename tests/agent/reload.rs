@@ -155,20 +155,20 @@ async fn what_is_wrong_as_a_whole_or_changes_beside_the_policy_changes_nothing()
     let listen = format!("listen: unix://{}", daemon.socket().display());
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let put = |text: &str| replace(&daemon.config_file(), text);
-    let said = |what: &str| tests::until(what, || (daemon.said(what) == 1).then_some(()));
+    let wait_for = |what: &str| tests::until(what, || (daemon.logged(what) == 1).then_some(()));
     // Each line by itself is as it should be.
     put(&format!(
         "{listen}\nroles: {{control: [a.example]}}\npolicy: {{tracers: [tcp_life]}}"
     ));
-    said("the policy stays as it is: roles: no https listener");
+    wait_for("the policy stays as it is: roles: no https listener");
     let mut client = daemon.client().await;
     let still = start("a", 1, spec("tcp_connect", &workload));
     client.start_trace(still).await.unwrap();
     // Another socket, and another policy with it: either holds with the other from the next start on.
     put(&format!("{listen}.other\npolicy: {{tracers: [tcp_life]}}"));
-    said("the policy stays as it is: fields other than policy have changed");
+    wait_for("the policy stays as it is: fields other than policy have changed");
     until(&daemon, &workload, "tcp_connect", false).await;
-    assert_eq!(daemon.said("policy reloaded"), 0);
+    assert_eq!(daemon.logged("policy reloaded"), 0);
     assert!(!daemon.socket().with_extension("sock.other").exists());
 }
 
@@ -187,7 +187,7 @@ async fn a_file_that_is_emptied_or_cut_short_widens_no_policy() {
     {
         fs::write(&file, whole.split_at(whole.find(cut).unwrap()).0).unwrap();
         tests::until("the agent to refuse it", || {
-            (daemon.said("the policy stays as it is") == 1 + at).then_some(())
+            (daemon.logged("the policy stays as it is") == 1 + at).then_some(())
         });
         let mut client = daemon.client().await;
         let denied = client.start_trace(start("a", 1, spec("tcp_connect", &workload)));
@@ -197,10 +197,10 @@ async fn a_file_that_is_emptied_or_cut_short_widens_no_policy() {
             "{cut:?}"
         );
     }
-    assert_eq!(daemon.said("policy reloaded"), 0);
+    assert_eq!(daemon.logged("policy reloaded"), 0);
     fs::write(&file, whole.replace("tcp_life", "tcp_connect")).unwrap();
     until(&daemon, &workload, "tcp_connect", false).await;
-    assert_eq!(daemon.said("policy reloaded"), 1);
+    assert_eq!(daemon.logged("policy reloaded"), 1);
 }
 
 #[test]
@@ -214,14 +214,14 @@ fn what_changes_while_the_agent_starts_is_not_missed() {
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    let said = |what: &str| {
-        let says = || fs::read_to_string(&log).unwrap().contains(what);
-        tests::until(what, || says().then_some(()));
+    let wait_for = |what: &str| {
+        let is_logged = || fs::read_to_string(&log).unwrap().contains(what);
+        tests::until(what, || is_logged().then_some(()));
     };
-    // It has read its configuration, and serves nobody yet.
-    said("confined: no_new_privs");
+    // It has read its configuration, and does not serve yet.
+    wait_for("confined: no_new_privs");
     replace(&file, &format!("{listen}\npolicy: {{maxTraces: 2}}"));
-    said("policy reloaded");
+    wait_for("policy reloaded");
     child.kill().unwrap();
     child.wait().unwrap();
     fs::remove_dir_all(&folder).unwrap();

@@ -35,7 +35,7 @@ impl Daemon {
     }
 }
 
-/// A row without what the clock says: two traces look at it at different times.
+/// Returns a row without its times: two traces read the clock at different times.
 fn timeless(row: &Value) -> Value {
     let mut row = row.clone();
     row.as_object_mut()
@@ -108,7 +108,7 @@ async fn counts_are_the_same_by_an_agent_as_here() {
     let [here, there] = daemon.both(&mut workload, trace).await;
     assert_eq!(rows(&here), rows(&there));
     assert_eq!(there.row_where("syscall", "getppid")["count"], 1234);
-    // The name, whose it is, and the count: all others are of time.
+    // The name, the process and the count: all others are times.
     let words = |place| words(folder.join(format!("{place}-table")), &[0, 1, 2, 4]);
     assert_eq!(words("here"), words("there"));
     fs::remove_dir_all(folder).unwrap();
@@ -171,7 +171,7 @@ async fn stacks_are_the_same_by_an_agent_as_here() {
     needs!("page_fault");
     let daemon = Daemon::start("").await;
     let folder = folder();
-    // It stays until its trace has seen it: of who is gone, stacks have no names.
+    // It stays until its trace has seen it: stacks of ended processes have no names.
     let steps = "comm a_writer , touch 1234 write , say touched , gate";
     let steps: Vec<&str> = steps.split(' ').collect();
     let forms = ["folded", "flamegraph", "pprof"];
@@ -185,7 +185,7 @@ async fn stacks_are_the_same_by_an_agent_as_here() {
             "here" => trace.start(),
             _ => daemon.run(trace).await,
         };
-        // It hears of Ctrl-C from when it opens its files on.
+        // It handles Ctrl-C only after it has opened its files.
         until("its files", || {
             let files = fs::read_dir(&folder).unwrap().flatten();
             let new = files.filter(|file| file.file_name().to_string_lossy().ends_with(".part"));
@@ -196,7 +196,7 @@ async fn stacks_are_the_same_by_an_agent_as_here() {
         let outcome = tracing.stop();
         let file = |form: &str| fs::read(folder.join(format!("{place}-{form}"))).unwrap();
         let text = |form: &str| String::from_utf8(file(form)).unwrap();
-        // What else it faults for is the machine's business: a page of its program that nobody had read before.
+        // Other faults depend on the machine: a page of its program that was not in memory before.
         let ours = |line: &&str| line.ends_with(" 1234");
         let folded = text("folded").lines().find(ours).map(str::to_owned);
         assert!(text("flamegraph").contains("(1,234 faults"));
@@ -241,18 +241,18 @@ async fn a_tracer_of_another_class_is_refused_to_the_command_line_by_the_line_to
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let pid = workload.pid().to_string();
     let url = daemon.url();
-    let told = |arguments: &[&str]| {
+    let run = |arguments: &[&str]| {
         let mut tracejob = tests::tracejob(&[&["--agent", &*url], arguments].concat());
         let out = tracejob.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (out.status.code(), text(&out.stdout), text(&out.stderr))
     };
-    let (code, _, said) = told(&["run", "exec", "--pid", &pid, "--duration", "5s"]);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, _, stderr) = run(&["run", "exec", "--pid", &pid, "--duration", "5s"]);
+    assert_eq!(code, Some(1), "{stderr}");
     for words in ["whose class is payload", "policy.classes", "PolicyDenied"] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(stderr.contains(words), "{words}: {stderr}");
     }
-    let (_, listed, _) = told(&["list", "-o", "json"]);
+    let (_, listed, _) = run(&["list", "-o", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let tracers = listed["tracers"].as_array().unwrap();
     let exec = tracers.iter().find(|one| one["name"] == "exec").unwrap();
@@ -266,12 +266,12 @@ async fn a_tracer_of_another_class_is_refused_to_the_command_line_by_the_line_to
             .unwrap()
             .contains("add payload to policy.classes")
     );
-    let (_, page, _) = told(&["describe", "exec"]);
+    let (_, page, _) = run(&["describe", "exec"]);
     assert!(page.contains("CLASS  payload"), "{page}");
 }
 
 #[tokio::test]
-async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
+async fn an_agents_refusal_has_its_reason_its_url_and_a_remedy() {
     needs!("open");
     let config = "policy: {tracers: [open], maxRingBytes: 1048576, maxDurationSeconds: 60}";
     let daemon = Daemon::start(config).await;
@@ -318,23 +318,23 @@ async fn what_an_agent_refuses_says_why_whose_word_it_is_and_what_to_do() {
             ["requires stacks", "page_fault"],
         ),
     ];
-    for (tracer, options, status, said) in cases {
+    for (tracer, options, status, messages) in cases {
         let trace = Trace::of(tracer)
             .with(options)
             .with(&["--agent", &daemon.url()]);
         let outcome = trace.run();
-        assert_eq!(outcome.status, Some(status), "{}", outcome.said);
-        for said in said {
-            assert!(outcome.said.contains(said), "{}", outcome.said);
+        assert_eq!(outcome.status, Some(status), "{}", outcome.stderr);
+        for message in messages {
+            assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
         }
     }
     let command = Trace::of("open").with(&["--agent", &daemon.url()]);
     let outcome = command.workload(&["getppid", "1"]).run();
-    assert_eq!(outcome.status, Some(2), "{}", outcome.said);
+    assert_eq!(outcome.status, Some(2), "{}", outcome.stderr);
     assert!(
-        outcome.said.contains("an agent does not start commands"),
+        outcome.stderr.contains("an agent does not start commands"),
         "{}",
-        outcome.said
+        outcome.stderr
     );
     let none = |daemon: Vec<_>| daemon.is_empty();
     assert!(
@@ -356,17 +356,17 @@ async fn an_agent_that_vanishes_is_one_error_and_what_came_until_then() {
     // It is killed.
     drop(daemon);
     let outcome = tracing.finish();
-    assert_eq!(outcome.status, Some(1), "{}", outcome.said);
+    assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
     assert_eq!(outcome.account().ended, "agent_gone");
     assert!(!outcome.account().complete);
     assert!(!outcome.rows_where("path", "/dev/null").is_empty());
     assert_eq!(
-        outcome.said.matches("error: ").count(),
+        outcome.stderr.matches("error: ").count(),
         1,
         "{}",
-        outcome.said
+        outcome.stderr
     );
-    assert!(outcome.said.contains(" was lost: "), "{}", outcome.said);
+    assert!(outcome.stderr.contains(" was lost: "), "{}", outcome.stderr);
 
     let late = Trace::of("open")
         .of_process(&workload)
@@ -374,15 +374,19 @@ async fn an_agent_that_vanishes_is_one_error_and_what_came_until_then() {
         .run();
     assert_eq!(late.status, Some(1));
     assert!(
-        late.said.contains("cannot reach the agent"),
+        late.stderr.contains("cannot reach the agent"),
         "{}",
-        late.said
+        late.stderr
     );
-    assert!(late.said.contains("start tracejob-agent"), "{}", late.said);
+    assert!(
+        late.stderr.contains("start tracejob-agent"),
+        "{}",
+        late.stderr
+    );
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_says_how_many_rows_it_did_not_get() {
+async fn a_slow_reader_reports_the_number_of_its_missing_rows() {
     needs!("open");
     let daemon = Daemon::start("policy: {replayBytes: 65536}").await;
     // More than what lies on the way between the two can hold.
@@ -391,7 +395,7 @@ async fn a_reader_that_is_too_slow_says_how_many_rows_it_did_not_get() {
     let tracing = daemon
         .run(Trace::of("open").of_process(&workload).counting())
         .await;
-    tracing.while_nobody_reads(|| workload.finish());
+    tracing.while_stopped(|| workload.finish());
     let outcome = tracing.finish();
     let gaps = &outcome.account().raw["gaps"];
     assert!(
@@ -403,7 +407,7 @@ async fn a_reader_that_is_too_slow_says_how_many_rows_it_did_not_get() {
 }
 
 #[tokio::test]
-async fn what_can_be_traced_is_told_the_same_of_an_agent_as_of_its_machine() {
+async fn list_and_doctor_are_the_same_for_an_agent_and_its_machine() {
     let daemon = Daemon::start("").await;
     let json = |args: &[&str]| -> [Value; 2] {
         let output = |agent: &[&str]| {
@@ -414,8 +418,9 @@ async fn what_can_be_traced_is_told_the_same_of_an_agent_as_of_its_machine() {
                 .copied()
                 .collect();
             let output = tests::tracejob(&args).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {stderr}"))
         };
         [output(&[]), output(&["--agent", &daemon.url()])]
     };
@@ -436,17 +441,17 @@ async fn what_can_be_traced_is_told_the_same_of_an_agent_as_of_its_machine() {
         (&"agent".into(), &"ok".into())
     );
     // What it may do is less than what this test may: only what the machine has is the same.
-    let told = |doctor: &Value, name: &str| -> Vec<Value> {
+    let values = |doctor: &Value, name: &str| -> Vec<Value> {
         let checks = doctor["checks"].as_array().unwrap().iter();
         checks.map(|check| check[name].clone()).collect()
     };
-    assert_eq!(told(&here, "name"), told(&there, "name"));
-    assert_eq!(told(&here, "detail")[0], told(&there, "detail")[0]);
+    assert_eq!(values(&here, "name"), values(&there, "name"));
+    assert_eq!(values(&here, "detail")[0], values(&there, "detail")[0]);
     assert_eq!(here["tracers"], there["tracers"]);
 }
 
 #[tokio::test]
-async fn what_a_tracejob_file_says_an_agent_does() {
+async fn an_agent_runs_a_tracejob_file() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let folder = folder();
@@ -484,7 +489,7 @@ async fn an_agent_may_be_named_by_the_environment() {
         .env("TRACEJOB_AGENT", daemon.url())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("agent "), "{said}");
-    assert!(said.contains(&daemon.url()), "{said}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.starts_with("agent "), "{stdout}");
+    assert!(stdout.contains(&daemon.url()), "{stdout}");
 }

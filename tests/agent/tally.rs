@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tests::{deadline, skips_runs};
 use tonic::{Status, Streaming};
 
-/// A trace saw all of so many events and lost none; but for runs of programs that a kernel since Linux 7.0 skipped, which it tells of.
+/// Checks that a trace saw all events and lost none, except runs of programs that a kernel since Linux 7.0 skipped and the account counts.
 pub(crate) fn saw_all(account: &Account, events: u64) {
     let lost: u64 = account.lost.iter().map(|stage| stage.events).sum();
     assert_eq!(lost, 0, "{account:?}");
@@ -22,13 +22,13 @@ pub(crate) fn saw_all(account: &Account, events: u64) {
 pub(crate) struct Tally {
     stream: Streaming<StreamEventsResponse>,
     expected: Option<u64>,
-    /// Rows of the trace until here; not known before the first.
+    /// Number of rows of the trace until here; `None` before the first message.
     before: Option<u64>,
     pub(crate) rows: u64,
-    /// Rows that it was told that it does not get.
+    /// Number of rows in gaps.
     pub(crate) gap_rows: u64,
     pub(crate) gaps: u64,
-    /// Lost events by stage, as told in the stream.
+    /// Lost events by stage, as the stream reports them.
     pub(crate) lost: BTreeMap<String, u64>,
     account: Option<Account>,
 }
@@ -72,13 +72,15 @@ impl Tally {
         match message.item.unwrap() {
             Item::Batch(batch) => {
                 let before = self.before.unwrap_or(message.rows_before);
-                assert_eq!(message.rows_before, before, "each batch says where it is");
+                assert_eq!(message.rows_before, before, "each batch has its position");
                 self.before = Some(before + u64::from(batch.rows));
                 self.rows += u64::from(batch.rows);
             }
             Item::Gap(gap) => {
                 self.gaps += 1;
-                let rows = gap.rows.expect("who reads from the start is told the rows");
+                let rows = gap
+                    .rows
+                    .expect("a gap has its rows for a reader from the start");
                 self.before = self.before.map(|before| before + rows);
                 self.gap_rows += rows;
                 (first, next) = (gap.first_sequence, gap.last_sequence + 1);
@@ -101,7 +103,7 @@ impl Tally {
         Ok(true)
     }
 
-    /// Reads until it has so many rows.
+    /// Reads until it has this number of rows.
     pub(crate) async fn until_rows(&mut self, rows: u64) {
         while self.rows + self.gap_rows < rows {
             let more = self.next().await.unwrap();
@@ -109,7 +111,7 @@ impl Tally {
         }
     }
 
-    /// Reads all that follows; what is said at the end adds up.
+    /// Reads the rest of the stream, and checks that the account adds up.
     pub(crate) async fn read_all(&mut self) -> Result<&Account, Status> {
         while self.next().await? {}
         let account = self.account.as_ref();

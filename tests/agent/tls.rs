@@ -1,4 +1,4 @@
-//! TCP with mutual TLS: who is let in, and what they may do there.
+//! TCP with mutual TLS: accepted clients, and their rights.
 
 use crate::{
     daemon::{Daemon, spec},
@@ -21,7 +21,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// Who signs.
+/// Signer of certificates.
 pub(crate) struct Ca(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
@@ -113,7 +113,7 @@ impl Files {
         self.client_of(port, &[name]).await
     }
 
-    /// A client whose certificate has several names.
+    /// Connects a client with several names in its certificate.
     pub(crate) async fn client_of(
         &self,
         port: u16,
@@ -166,7 +166,7 @@ fn capabilities() -> Request<v1::GetCapabilitiesRequest> {
     Request::new(v1::GetCapabilitiesRequest {})
 }
 
-/// What becomes of a call by whom is not to be let in: refused at the handshake, which TLS 1.3 tells only with the first answer.
+/// Makes a call of a client that must be rejected: at the handshake, which TLS 1.3 reports only with the first answer.
 pub(crate) async fn calls(
     client: Result<AgentClient<Channel>, tonic::transport::Error>,
 ) -> Result<(), Status> {
@@ -199,7 +199,7 @@ async fn a_name_under_control_starts_and_one_under_read_only_looks() {
     let update = tokio_stream::iter([v1::UpdateTargetsRequest::default()]);
     let refused = reader.update_targets(update).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    // The same trace is there for who calls over the socket.
+    // A caller over the socket sees the same trace.
     assert_eq!(daemon.traces().await.len(), 1);
     let mut stream = reader
         .stream_events(crate::events("a", 0))
@@ -220,7 +220,7 @@ async fn a_name_under_control_starts_and_one_under_read_only_looks() {
 async fn a_certificate_of_the_ca_without_a_role_may_nothing() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
-    // A name that contains a known one is another name.
+    // A name that contains a permitted one is another name.
     let name = format!("{CONTROLLER}/evil");
     let refused = calls(files.client(port, uri(&name)).await)
         .await
@@ -232,7 +232,7 @@ async fn a_certificate_of_the_ca_without_a_role_may_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_certificate_says_beside_its_alternative_names_is_no_name() {
+async fn only_alternative_names_of_a_certificate_are_names() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let mut params = CertificateParams::default();
@@ -250,7 +250,7 @@ async fn what_a_certificate_says_beside_its_alternative_names_is_no_name() {
 }
 
 #[tokio::test]
-async fn who_has_no_certificate_or_one_of_another_ca_is_not_let_in() {
+async fn a_client_without_a_certificate_or_with_one_of_another_ca_is_rejected() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let none = connect(port, &files.ca, None).await;
@@ -276,7 +276,7 @@ async fn new_certificates_and_a_new_ca_are_used_from_then_on_and_connections_go_
     )
     .unwrap();
     until("the agent to have read it", || {
-        (daemon.said("keeping the old ones") > 0).then_some(())
+        (daemon.logged("keeping the old ones") > 0).then_some(())
     });
     calls(files.client(port, uri(CONTROLLER)).await)
         .await
@@ -309,7 +309,7 @@ async fn until_let_in(port: u16, trusts: &Ca, signed_by: &Ca, wanted: bool) {
 }
 
 #[tokio::test]
-async fn a_ca_of_clients_that_is_replaced_lets_in_its_own_alone_and_the_agent_stays_who_it_is() {
+async fn a_replaced_client_ca_accepts_only_its_own_clients_and_the_agent_keeps_its_certificate() {
     let files = Files::new();
     let (_daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let mut old = files.client(port, uri(CONTROLLER)).await.unwrap();
@@ -320,7 +320,7 @@ async fn a_ca_of_clients_that_is_replaced_lets_in_its_own_alone_and_the_agent_st
         fs::write(&new, text).unwrap();
         fs::rename(new, files.folder.join("ca.crt")).unwrap();
     };
-    // Both, as one does it who does not want to lose a client in between.
+    // Both CAs, as in a rotation that rejects no client.
     put(&format!("{}{}", before.0.pem(), after.0.pem()));
     until_let_in(port, before, &after, true).await;
     until_let_in(port, before, before, true).await;
@@ -410,7 +410,7 @@ async fn clients_that_do_not_shake_hands_are_cut_off_and_hold_up_nobody() {
     ] {
         let flood = |attack: &Attack| hold_silent_connections(from, address, count, begin, attack);
         let runtime = tokio::runtime::Handle::current();
-        let asks = |attack: &Attack| {
+        let probes = |attack: &Attack| {
             attack.until(count);
             tokio::task::block_in_place(|| {
                 runtime.block_on(async {
@@ -424,11 +424,11 @@ async fn clients_that_do_not_shake_hands_are_cut_off_and_hold_up_nobody() {
                 })
             })
         };
-        let took = beside(flood, asks);
+        let took = beside(flood, probes);
         assert!(took < tests::deadline(), "{took:?} for 20 calls");
     }
     assert!(daemon.traces().await.is_empty());
-    // Where nobody needs room they are closed by the time limit.
+    // If no other client needs room, the timeout closes them.
     let mut idle = TcpStream::connect(address).unwrap();
     idle.write_all(&[0x16, 3, 1]).unwrap();
     until("a handshake to be over", || {
@@ -455,7 +455,7 @@ async fn what_cannot_be_is_refused_before_anything_is_opened() {
         ),
         (broken, "https://127.0.0.1:0", "tls.clientCa"),
     ] {
-        let said = Daemon::refused(&config, listen);
-        assert!(said.contains(wanted), "{missing}: {said}");
+        let message = Daemon::refused(&config, listen);
+        assert!(message.contains(wanted), "{missing}: {message}");
     }
 }

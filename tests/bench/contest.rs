@@ -1,6 +1,6 @@
 //! One workload, and tools beside it in turn: what each adds to it, and whether it saw everything.
 //!
-//! A round runs the workload alone and then once beside each tool, so that what changes on the machine meets all alike. The workload says
+//! A round runs the workload alone and then once beside each tool, so that changes of the machine affect all alike. The workload reports
 //! itself how long its chunks took; of each run the lower quartile counts, which a busy machine disturbs least. Where a round's run alone is
 //! more than 5 % from the others', the round is thrown out.
 
@@ -36,7 +36,7 @@ pub(crate) struct Contest {
     pub(crate) tools: Vec<Tool>,
 }
 
-/// A tool's command on a process, which is in a cgroup of its own, or why there is none.
+/// Returns the command of a tool for a process in its own cgroup, or the reason for its absence.
 pub(crate) type Start = dyn Fn(u32, &Path) -> Result<Command, String>;
 
 /// A tool beside the workload.
@@ -44,19 +44,19 @@ pub(crate) struct Tool {
     pub(crate) name: &'static str,
     /// How it is started on a process, which is in a cgroup of its own.
     pub(crate) command: Box<Start>,
-    /// How many events it says that it saw, and how many that it lost.
-    pub(crate) saw: fn(&Said) -> Option<(u64, u64)>,
-    /// It is so slow that it gets one part in so many of the calls.
+    /// Reads the numbers of events that it saw and that it lost from its output.
+    pub(crate) saw: fn(&Output) -> Option<(u64, u64)>,
+    /// Divisor of the number of calls for a slow tool.
     pub(crate) part: u64,
 }
 
 /// What a tool printed.
-pub(crate) struct Said {
+pub(crate) struct Output {
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl Output {
     pub(crate) fn lines(&self) -> u64 {
         let bytes = fs::read(&self.stdout).unwrap_or_default();
         bytes.iter().filter(|byte| **byte == b'\n').count() as u64
@@ -80,9 +80,9 @@ pub(crate) struct Measured {
     pub(crate) added: Vec<f64>,
     /// What a call takes beside it by what it takes alone.
     pub(crate) slowdown: Vec<f64>,
-    /// Events that it saw and that there were, over all rounds; `None` where it does not tell.
+    /// Events that it saw and all events, over all rounds; `None` if it does not report them.
     pub(crate) seen: Option<(u64, u64)>,
-    /// Events that it said that it lost.
+    /// Lost events that it reported.
     pub(crate) lost: u64,
 }
 
@@ -153,7 +153,7 @@ impl Running {
         loop {
             if child.try_wait().unwrap().is_some() {
                 let running = Self { child, folder };
-                return Err(last_line(&running.said().stderr));
+                return Err(last_line(&running.output().stderr));
             }
             let now = open_files(child.id());
             if now != last {
@@ -173,30 +173,30 @@ impl Running {
         }
     }
 
-    fn said(&self) -> Said {
+    fn output(&self) -> Output {
         let stderr = fs::read(self.folder.join("err")).unwrap_or_default();
-        Said {
+        Output {
             stdout: self.folder.join("out"),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
     }
 
     /// Interrupts it and waits for its end, if it has not ended by itself.
-    pub(crate) fn stop(mut self) -> (Said, PathBuf) {
+    pub(crate) fn stop(mut self) -> (Output, PathBuf) {
         if self.child.try_wait().unwrap().is_none() {
             let pid = Pid::from_child(&self.child);
             // It may end meanwhile.
             let _ = kill_process(pid, Signal::INT);
-            let asked = Instant::now();
+            let signalled = Instant::now();
             until("a tool to end", || {
-                if asked.elapsed() > Duration::from_secs(10) {
-                    // Whoever was started in the background of a shell may not hear the other.
+                if signalled.elapsed() > Duration::from_secs(10) {
+                    // A background process of a shell may ignore the other signal.
                     let _ = kill_process(pid, Signal::TERM);
                 }
                 self.child.try_wait().unwrap()
             });
         }
-        (self.said(), self.folder.clone())
+        (self.output(), self.folder.clone())
     }
 }
 
@@ -228,7 +228,7 @@ fn is_attachment(file: &str) -> bool {
         .any(|what| file.contains(what))
 }
 
-/// Whether somebody traces a process by ptrace(2): proc_pid_status(5).
+/// Returns whether a process is traced by ptrace(2): proc_pid_status(5).
 fn is_traced(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let tracer = status
@@ -242,7 +242,7 @@ fn last_line(text: &str) -> String {
     line.unwrap_or("no message").trim().to_owned()
 }
 
-/// The workload with this step so often, on the first CPU, behind its gate.
+/// Starts the workload with this step repeated, on the first CPU, behind its gate.
 fn workload(step: &[String], chunks: u64) -> Workload {
     let mut steps: Vec<&str> = Vec::new();
     for chunk in 0..chunks {
@@ -287,8 +287,8 @@ impl Contest {
         }
         // What it holds back for a while, it still has to take.
         std::thread::sleep(Duration::from_millis(100));
-        let (said, folder) = running.stop();
-        let saw = (tool.saw)(&said);
+        let (output, folder) = running.stop();
+        let saw = (tool.saw)(&output);
         let _ = fs::remove_dir_all(folder);
         Ok((time, saw))
     }
@@ -301,7 +301,7 @@ impl Contest {
         }
     }
 
-    /// Runs at least so many rounds that are steady, and at most three times as many.
+    /// Runs at least this number of steady rounds, and at most three times as many.
     pub(crate) fn run(&self, rounds: usize, progress: &dyn Fn(&str)) -> Standing {
         struct Round {
             alone: f64,
@@ -406,17 +406,17 @@ pub(crate) fn beside(tool: Tool, build: PathBuf) -> Tool {
     }
 }
 
-/// What our account says.
-pub(crate) fn delivered(said: &Said) -> Option<(u64, u64)> {
-    let account = account(said)?;
+/// Reads the events that our account reports.
+pub(crate) fn delivered(output: &Output) -> Option<(u64, u64)> {
+    let account = account(output)?;
     let lost = account["lost"].as_object()?;
     let lost: u64 = lost.values().filter_map(serde_json::Value::as_u64).sum();
     Some((account["delivered"].as_u64()?, lost))
 }
 
 /// It is one line on stderr, among the workload's own.
-pub(crate) fn account(said: &Said) -> Option<serde_json::Value> {
-    said.stderr.lines().find_map(|line| {
+pub(crate) fn account(output: &Output) -> Option<serde_json::Value> {
+    output.stderr.lines().find_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(value.get("account")?.clone())
     })
@@ -449,7 +449,7 @@ pub(crate) fn peer(
     name: &'static str,
     program: &'static str,
     args: &'static [&'static str],
-    saw: fn(&Said) -> Option<(u64, u64)>,
+    saw: fn(&Output) -> Option<(u64, u64)>,
 ) -> Tool {
     Tool {
         name,
@@ -465,12 +465,12 @@ pub(crate) fn peer(
 }
 
 impl Tool {
-    /// It tells otherwise what it saw.
-    pub(crate) fn saying(self, saw: fn(&Said) -> Option<(u64, u64)>) -> Self {
+    /// Sets another reader of its output.
+    pub(crate) fn reading(self, saw: fn(&Output) -> Option<(u64, u64)>) -> Self {
         Self { saw, ..self }
     }
 
-    /// It gets one part in so many of the calls.
+    /// Sets the divisor of the number of calls.
     pub(crate) fn slow(self, part: u64) -> Self {
         Self { part, ..self }
     }

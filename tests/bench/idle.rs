@@ -173,11 +173,11 @@ async fn agent_cpu(tracer: &str, time: Duration) -> f64 {
         };
         client.start_trace(start).await.unwrap();
     }
-    let told = async |daemon: &Daemon| {
+    let have_cost = async |daemon: &Daemon| {
         let traces = daemon.traces().await;
         traces.iter().all(|trace| trace.account.is_some())
     };
-    daemon.until("every trace to tell of itself", told).await;
+    daemon.until("the status of every trace", have_cost).await;
     let pid = daemon.pid();
     tokio::task::spawn_blocking(move || percent_of(&[pid], time))
         .await
@@ -217,8 +217,8 @@ impl Shown {
         let end = Instant::now() + Duration::from_secs(30);
         while shown.at.recv_timeout(Duration::from_millis(100)).is_err() {
             if shown.child.try_wait().unwrap().is_some() || Instant::now() > end {
-                let said = fs::read_to_string(&errors).unwrap_or_default();
-                return Err(format!("it shows nothing: {said}"));
+                let stderr = fs::read_to_string(&errors).unwrap_or_default();
+                return Err(format!("it shows nothing: {stderr}"));
             }
             workload.go();
         }
@@ -236,7 +236,7 @@ impl Drop for Shown {
     }
 }
 
-/// % of a CPU that so many of a tool take together while they see nothing.
+/// CPU usage of several processes of a tool together while they see no events, in %.
 fn cpu(start: &Start, count: usize, time: Duration) -> Result<f64, String> {
     let mut workload = opener();
     workload.go();

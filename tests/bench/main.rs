@@ -1,9 +1,8 @@
 //! TraceJob beside its peers, on workloads that this program starts: `cargo xtask bench` fetches the peers, builds all of it optimised, and
 //! runs it as root.
 //!
-//! BENCH_PEERS is the folder of the peers, BENCH_QUICK asks only whether all of it runs and the counts agree, BENCH_ROWS names rows by
-//! number, BENCH_ROUNDS says how many rounds; BENCH_BESIDE is
-//! another build of `tracejob`, which is measured beside this one; BENCH_JSON and BENCH_MD are where the report goes.
+//! BENCH_PEERS is the folder of the peers, BENCH_QUICK only checks that all of it runs and the counts agree, BENCH_ROWS names rows by
+//! number, BENCH_ROUNDS is the number of rounds; BENCH_BESIDE is another build of `tracejob`, which is measured beside this one; BENCH_JSON and BENCH_MD are where the report goes.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,

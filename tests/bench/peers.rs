@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// Where they are: `cargo xtask bench` says it.
+/// Their folder, which `cargo xtask bench` sets.
 pub(crate) struct Peers {
     root: Option<PathBuf>,
 }

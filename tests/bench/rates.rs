@@ -1,7 +1,7 @@
 //! How many events a second come through, from the kernel over the socket to a client, and from which rate on some are lost.
 
 use crate::{
-    contest::{Running, Said, Tool, beside, delivered, other_build, ours},
+    contest::{Output, Running, Tool, beside, delivered, other_build, ours},
     daemon::{Daemon, spec},
     peers::Peers,
     report::{Goal, Section},
@@ -17,7 +17,7 @@ use tests::{Workload, resident};
 
 /// How long each rate is kept up.
 const SECONDS: u64 = 3;
-/// Who opens files, slowest first: one thread so many times a second, or so many threads as often as they can.
+/// Load of opened files, slowest first: one thread at a rate per second, or a number of threads at their maximum rate.
 const LOADS: [Load; 6] = [
     Load::Paced(100_000),
     Load::Paced(200_000),
@@ -190,7 +190,7 @@ async fn through_the_agent(calls: u64) -> f64 {
 /// Events a second that a tool wrote.
 fn outside(
     command: impl Fn(u32) -> Result<Command, String>,
-    saw: fn(&Said) -> Option<(u64, u64)>,
+    saw: fn(&Output) -> Option<(u64, u64)>,
     calls: u64,
     repeated: usize,
 ) -> Result<f64, String> {
@@ -200,16 +200,16 @@ fn outside(
         let running = Running::start(command(workload.pid())?, workload.pid())?;
         let began = Instant::now();
         workload.finish();
-        let (said, folder) = running.stop();
+        let (output, folder) = running.stop();
         let took = began.elapsed();
-        let (seen, _) = saw(&said).ok_or("its output has no count of events")?;
+        let (seen, _) = saw(&output).ok_or("its output has no count of events")?;
         rates.push(seen as f64 / took.as_secs_f64());
         let _ = fs::remove_dir_all(folder);
     }
     Ok(median(&rates))
 }
 
-/// The agent's memory before and at most, MiB, while one reader does not read and another gets every row, of which there are so many.
+/// The agent's memory before and at most, MiB, while one reader does not read and another receives every row; and the number of rows.
 async fn stopped_reader(calls: u64) -> (f64, f64, u64) {
     let daemon = Daemon::start("").await;
     let mut workload = Workload::behind_gate(&["open-missing", &calls.to_string(), "1"]);
@@ -225,11 +225,11 @@ async fn stopped_reader(calls: u64) -> (f64, f64, u64) {
     let before = mib().unwrap();
     let mut most = before;
     workload.go();
-    let mut look = calls / 20;
+    let mut next = calls / 20;
     // On a machine that is busy with others some are lost, and counted.
     while other.next().await.unwrap() {
-        if other.rows + other.gap_rows >= look {
-            look += calls / 20;
+        if other.rows + other.gap_rows >= next {
+            next += calls / 20;
             most = most.max(mib().unwrap());
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// What ours adds by what another does is at most so much.
+    /// Maximum ratio of our overhead to that of another tool.
     pub(crate) fn ratio(standing: &Standing, ours: &str, other: &str, most: f64) -> Self {
         let wanted = format!("adds at most {most} × {other}");
         let both = of(standing, ours).zip(of(standing, other));
@@ -39,7 +39,7 @@ impl Goal {
         }
     }
 
-    /// The workload goes at least at so much of its rate alone.
+    /// Minimum rate of the workload, relative to its rate alone.
     pub(crate) fn rate(standing: &Standing, ours: &str, least: f64) -> Self {
         let wanted = format!("at least {least} of the rate alone");
         let Some(measured) = of(standing, ours) else {
@@ -157,7 +157,7 @@ impl Section {
             if name == "tracejob" && row.all_seen {
                 let (seen, there) = measured.seen.unwrap_or((0, 0));
                 // Other faults and calls of the workload are seen as well; not one of those that are timed may be missing
-                // untold. That none is lost is the machine's to allow, and the column above says it.
+                // unreported. Losses depend on the machine, and are in the column above.
                 if seen + measured.lost < there || there == 0 {
                     let lost = measured.lost;
                     wrong.push(format!(

@@ -2,7 +2,7 @@
 
 use crate::{
     contest::{
-        Contest, Measured, Said, Standing, bare, beside, delivered, other_build, ours, peer,
+        Contest, Measured, Output, Standing, bare, beside, delivered, other_build, ours, peer,
     },
     peers::Peers,
     report::{Goal, Section},
@@ -14,7 +14,7 @@ pub(crate) struct Row {
     pub(crate) title: &'static str,
     /// What a call of it is.
     pub(crate) unit: &'static str,
-    /// What is measured, and of whom.
+    /// Measurement, and its tool.
     pub(crate) about: &'static str,
     pub(crate) contest: fn(&'static Peers) -> Contest,
     pub(crate) goals: fn(&Standing) -> Vec<Goal>,
@@ -91,7 +91,7 @@ fn tax(peers: &'static Peers) -> Contest {
         traced: false,
         tools: vec![
             bare(EMPTY, "empty-programs", SYSCALLS),
-            ours(OURS, &["syscall_count", "-o", "json"]).saying(our_getppids),
+            ours(OURS, &["syscall_count", "-o", "json"]).reading(our_getppids),
             peer(
                 peers,
                 "syscount",
@@ -133,7 +133,7 @@ fn counts(peers: &'static Peers) -> Contest {
         tools: vec![
             bare(EMPTY, "empty-programs", SYSCALLS),
             bare("programs that read the clock", "clock-programs", SYSCALLS),
-            ours(OURS, &["syscall_count", "-o", "json"]).saying(our_getppids),
+            ours(OURS, &["syscall_count", "-o", "json"]).reading(our_getppids),
             peer(
                 peers,
                 "syscount",
@@ -229,23 +229,26 @@ fn execs(peers: &'static Peers) -> Contest {
         chunks: 20,
         traced: true,
         tools: vec![
-            ours(OURS, &["exec", "-o", "json"]).saying(our_execs),
+            ours(OURS, &["exec", "-o", "json"]).reading(our_execs),
             peer(
                 peers,
                 "execsnoop",
                 "execsnoop-libbpf",
                 &["-c", "{cgroup}"],
-                |said| Some((count(&said.text(), "an argument"), 0)),
+                |output| Some((count(&output.text(), "an argument"), 0)),
             ),
-            peer(peers, "bpftrace", "bpftrace", ARGV, |said| {
-                Some((count(&said.text(), "true an argument"), bpftrace_lost(said)))
+            peer(peers, "bpftrace", "bpftrace", ARGV, |output| {
+                Some((
+                    count(&output.text(), "true an argument"),
+                    bpftrace_lost(output),
+                ))
             }),
             peer(
                 peers,
                 "strace -f",
                 "strace",
                 &["-f", "-e", "execve", "-p", "{pid}"],
-                |said| Some((count(&said.stderr, "\"an argument\"]"), 0)),
+                |output| Some((count(&output.stderr, "\"an argument\"]"), 0)),
             )
             .slow(10),
         ],
@@ -259,15 +262,15 @@ fn connections(peers: &'static Peers) -> Contest {
         chunks: 20,
         traced: true,
         tools: vec![
-            ours(OURS, &["tcp_life", "-o", "json"]).saying(our_connections),
+            ours(OURS, &["tcp_life", "-o", "json"]).reading(our_connections),
             peer(
                 peers,
                 "tcplife",
                 "tcplife-libbpf",
                 &["-p", "{pid}"],
-                |said| {
+                |output| {
                     // PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS
-                    let text = said.text();
+                    let text = output.text();
                     let right = text.lines().filter(|line| {
                         let words: Vec<&str> = line.split_whitespace().collect();
                         words.get(6..8) == Some(&["16.00", "16.00"])
@@ -315,8 +318,8 @@ fn faults(peers: &'static Peers) -> Contest {
     }
 }
 
-fn rows(said: &Said) -> impl Iterator<Item = Value> {
-    let text = said.text();
+fn rows(output: &Output) -> impl Iterator<Item = Value> {
+    let text = output.text();
     let rows: Vec<Value> = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -324,68 +327,69 @@ fn rows(said: &Said) -> impl Iterator<Item = Value> {
     rows.into_iter()
 }
 
-fn our_getppids(said: &Said) -> Option<(u64, u64)> {
-    let (_, lost) = delivered(said)?;
-    let row = rows(said).find(|row| row["syscall"] == "getppid")?;
+fn our_getppids(output: &Output) -> Option<(u64, u64)> {
+    let (_, lost) = delivered(output)?;
+    let row = rows(output).find(|row| row["syscall"] == "getppid")?;
     Some((row["count"].as_u64()?, lost))
 }
 
-fn our_execs(said: &Said) -> Option<(u64, u64)> {
-    let (_, lost) = delivered(said)?;
-    let right = rows(said).filter(|row| row["args"] == serde_json::json!(["true", "an argument"]));
+fn our_execs(output: &Output) -> Option<(u64, u64)> {
+    let (_, lost) = delivered(output)?;
+    let right =
+        rows(output).filter(|row| row["args"] == serde_json::json!(["true", "an argument"]));
     Some((right.count() as u64, lost))
 }
 
-fn our_connections(said: &Said) -> Option<(u64, u64)> {
-    let (_, lost) = delivered(said)?;
-    let right = rows(said).filter(|row| row["rx_bytes"] == 16384 && row["tx_bytes"] == 16384);
+fn our_connections(output: &Output) -> Option<(u64, u64)> {
+    let (_, lost) = delivered(output)?;
+    let right = rows(output).filter(|row| row["rx_bytes"] == 16384 && row["tx_bytes"] == 16384);
     Some((right.count() as u64 / 2, lost))
 }
 
 /// `getppid    1000    0.123`
-fn getppids(said: &Said) -> Option<(u64, u64)> {
-    let text = said.text();
+fn getppids(output: &Output) -> Option<(u64, u64)> {
+    let text = output.text();
     let line = text.lines().find(|line| line.starts_with("getppid"))?;
     Some((line.split_whitespace().nth(1)?.parse().ok()?, 0))
 }
 
 /// `100.00    0.000123    12    1000           getppid`
-fn strace_getppids(said: &Said) -> Option<(u64, u64)> {
-    let line = said
+fn strace_getppids(output: &Output) -> Option<(u64, u64)> {
+    let line = output
         .stderr
         .lines()
         .find(|line| line.ends_with(" getppid"))?;
     Some((line.split_whitespace().nth(3)?.parse().ok()?, 0))
 }
 
-fn strace_lines(said: &Said) -> Option<(u64, u64)> {
-    Some((count(&said.stderr, "openat("), 0))
+fn strace_lines(output: &Output) -> Option<(u64, u64)> {
+    Some((count(&output.stderr, "openat("), 0))
 }
 
 fn count(text: &str, what: &str) -> u64 {
     text.lines().filter(|line| line.contains(what)).count() as u64
 }
 
-fn but_a_header(said: &Said) -> Option<(u64, u64)> {
-    Some((said.lines().saturating_sub(1), 0))
+fn but_a_header(output: &Output) -> Option<(u64, u64)> {
+    Some((output.lines().saturating_sub(1), 0))
 }
 
-fn bpftrace_count(said: &Said) -> Option<(u64, u64)> {
-    let text = said.text();
+fn bpftrace_count(output: &Output) -> Option<(u64, u64)> {
+    let text = output.text();
     let value = text.lines().find_map(|line| line.strip_prefix("@: "))?;
-    Some((value.trim().parse().ok()?, bpftrace_lost(said)))
+    Some((value.trim().parse().ok()?, bpftrace_lost(output)))
 }
 
-pub(crate) fn bpftrace_lines(said: &Said) -> Option<(u64, u64)> {
+pub(crate) fn bpftrace_lines(output: &Output) -> Option<(u64, u64)> {
     Some((
-        count(&said.text(), "\"type\": \"printf\""),
-        bpftrace_lost(said),
+        count(&output.text(), "\"type\": \"printf\""),
+        bpftrace_lost(output),
     ))
 }
 
 /// `WARNING: Total lost event count: 160831`
-fn bpftrace_lost(said: &Said) -> u64 {
-    let line = said.stderr.lines().rev();
+fn bpftrace_lost(output: &Output) -> u64 {
+    let line = output.stderr.lines().rev();
     let mut counts = line.filter_map(|line| line.split_once("lost event count: "));
     counts
         .next()
@@ -394,8 +398,8 @@ fn bpftrace_lost(said: &Said) -> u64 {
 }
 
 /// `[ perf record: Captured and wrote 0.123 MB perf.data (400000 samples) ]`
-fn perf_samples(said: &Said) -> Option<(u64, u64)> {
-    let (_, rest) = said.stderr.rsplit_once(" (")?;
+fn perf_samples(output: &Output) -> Option<(u64, u64)> {
+    let (_, rest) = output.stderr.rsplit_once(" (")?;
     Some((rest.split_once(" samples)")?.0.parse().ok()?, 0))
 }
 

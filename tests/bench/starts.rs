@@ -119,7 +119,7 @@ pub(crate) async fn section(peers: &'static Peers, quick: bool) -> Section {
     section
 }
 
-/// ms from the start of a tool to the first line that tells of an open: the median.
+/// Median time from the start of a tool to its first line of an open, ms.
 fn first_line(
     command: impl Fn(u32) -> Result<Command, String>,
     starts: usize,
@@ -133,17 +133,17 @@ fn first_line(
         let began = Instant::now();
         let (mut child, terminal) = in_terminal(command, &errors)?;
         let mut lines = BufReader::new(terminal).lines();
-        let told = lines.find(|line| {
+        let first = lines.find(|line| {
             line.as_ref()
                 .map_or(true, |line| line.contains("/dev/null"))
         });
         times.push(began.elapsed().as_secs_f64() * 1000.0);
         child.kill().unwrap();
         child.wait().unwrap();
-        let said = fs::read_to_string(&errors).unwrap_or_default();
+        let stderr = fs::read_to_string(&errors).unwrap_or_default();
         let _ = fs::remove_dir_all(errors.parent().unwrap());
-        if !matches!(told, Some(Ok(_))) {
-            return Err(said);
+        if !matches!(first, Some(Ok(_))) {
+            return Err(stderr);
         }
     }
     workload.kill();
@@ -169,7 +169,7 @@ pub(crate) fn in_terminal(mut command: Command, errors: &Path) -> Result<(Child,
     Ok((child, File::from(master)))
 }
 
-/// From the call to the schema, which says that all is attached, and to the first row; of a process that is busy already.
+/// Times from the call to the schema, after which all is attached, and to the first row; of a busy process.
 async fn daemon_starts(starts: usize) -> Vec<Figure> {
     let daemon = Daemon::start("").await;
     let mut workload = Workload::behind_gate(&["open-paced", "600", "1000", "/dev/null"]);
@@ -226,11 +226,11 @@ async fn idle(quick: bool) -> (f64, Vec<Figure>) {
         };
         client.start_trace(start).await.unwrap();
     }
-    let told = async |daemon: &Daemon| {
+    let have_updates = async |daemon: &Daemon| {
         let traces = daemon.traces().await;
         traces.iter().all(|trace| kernel_bytes(trace) > 0)
     };
-    daemon.until("an update of every trace", told).await;
+    daemon.until("an update of every trace", have_updates).await;
     let kernel = daemon.traces().await.iter().map(kernel_bytes).sum();
     figures.push(memory(
         &format!("agent, memory with {TRACES} traces"),

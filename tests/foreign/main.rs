@@ -1,7 +1,7 @@
 //! Clients that are not ours, grpcurl and Python's grpcio, by the very commands that docs/grpc.md prints.
 //!
-//! `cargo xtask test` names them by TRACEJOB_GRPCURL and TRACEJOB_PYTHON, or says in TRACEJOB_NO_GRPCURL and TRACEJOB_NO_PYTHON why
-//! there are none.
+//! `cargo xtask test` names them by TRACEJOB_GRPCURL and TRACEJOB_PYTHON, or gives the reasons for their absence in TRACEJOB_NO_GRPCURL and
+//! TRACEJOB_NO_PYTHON.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ impl Busy {
     fn start() -> Self {
         let script = "while :; do true < /no/such/file; sleep 0.02; done 2>/dev/null";
         let mut command = Command::new("sh");
-        // Cargo's folders and locales, which every program would look for first.
+        // Folders of cargo and locales: every program would search them first.
         command.env_remove("LD_LIBRARY_PATH").env("LC_ALL", "C");
         Self(command.args(["-c", script]).spawn().unwrap())
     }
@@ -57,15 +57,15 @@ impl Drop for Busy {
 /// A program that runs, and what it has printed so far.
 struct Running {
     child: Child,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let into = Arc::clone(&said);
+        let output = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&output);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = stdout.read(&mut bytes) {
@@ -74,12 +74,12 @@ impl Running {
                     .push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
         });
-        Self { child, said }
+        Self { child, output }
     }
 
     fn wait_for(&self, what: &str) {
         until(what, || {
-            self.said.lock().unwrap().contains(what).then_some(())
+            self.output.lock().unwrap().contains(what).then_some(())
         });
     }
 
@@ -88,11 +88,11 @@ impl Running {
         let status = until("a client to end", || self.child.try_wait().unwrap());
         // The thread that reads ends with the pipe, and holds the other reference.
         until("its last words", || {
-            (Arc::strong_count(&self.said) == 1).then_some(())
+            (Arc::strong_count(&self.output) == 1).then_some(())
         });
-        let said = std::mem::take(&mut *self.said.lock().unwrap());
-        assert!(status.success(), "{status}: {said}");
-        said
+        let text = std::mem::take(&mut *self.output.lock().unwrap());
+        assert!(status.success(), "{status}: {text}");
+        text
     }
 }
 
@@ -160,9 +160,9 @@ fn grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
     );
 
     // One call.
-    let said = messages(&run("Agent/Trace"));
-    let found = rows(&said);
-    assert_eq!(found.len(), 10, "{said:?}");
+    let received = messages(&run("Agent/Trace"));
+    let found = rows(&received);
+    assert_eq!(found.len(), 10, "{received:?}");
     assert!(
         found
             .iter()
@@ -171,7 +171,7 @@ fn grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
     );
     let file = |row: &Value| row["path"] == "/no/such/file" && row["result"] == "-2";
     assert!(found.iter().any(file), "{found:?}");
-    assert_eq!(said.last().unwrap()["account"]["ended"], "max_events");
+    assert_eq!(received.last().unwrap()["account"]["ended"], "max_events");
 
     // A trace of its own, that others read.
     let started = &messages(&run("StartTrace"))[0];
@@ -179,9 +179,9 @@ fn grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
     let (events, watch) = (start("StreamEvents"), start("WatchTraces"));
     events.wait_for("batch");
     assert!(run("StopTrace").contains("\"uid\": \"a\""));
-    let said = messages(&events.finish());
-    assert!(!rows(&said).is_empty());
-    assert_eq!(said.last().unwrap()["account"]["ended"], "stopped");
+    let received = messages(&events.finish());
+    assert!(!rows(&received).is_empty());
+    assert_eq!(received.last().unwrap()["account"]["ended"], "stopped");
     watch.wait_for("STATE_ENDED");
 
     // Every command that is printed was run.
@@ -204,8 +204,8 @@ fn grpcurl_starts_reads_and_stops_a_trace_as_the_docs_say() {
 }
 
 #[test]
-fn grpcurl_is_told_why_it_is_refused() {
-    let Some(grpcurl) = client("GRPCURL", "grpcurl_is_told_why_it_is_refused") else {
+fn grpcurl_receives_the_reason_of_a_refusal() {
+    let Some(grpcurl) = client("GRPCURL", "grpcurl_receives_the_reason_of_a_refusal") else {
         return;
     };
     let agent = Agent::start("policy: {tracers: [exec]}");
@@ -216,7 +216,7 @@ fn grpcurl_is_told_why_it_is_refused() {
         .find(|line| line.contains("Agent/Trace"))
         .unwrap();
     let output = shell(trace, &grpcurl, &agent.url()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     for what in [
         "PermissionDenied",
@@ -224,7 +224,7 @@ fn grpcurl_is_told_why_it_is_refused() {
         "tracejob.dev",
         "policy.tracers",
     ] {
-        assert!(said.contains(what), "{said}");
+        assert!(stderr.contains(what), "{stderr}");
     }
 }
 
@@ -242,7 +242,7 @@ fn python_starts_reads_and_stops_a_trace_as_the_docs_say() {
     let run = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let mut command = Command::new(&python);
-        // Here it writes what it generates from our .proto, and here it looks for it.
+        // It writes the code that it generates from our .proto to this folder, and imports it from there.
         command
             .args(words)
             .current_dir(agent.folder())
@@ -254,8 +254,8 @@ fn python_starts_reads_and_stops_a_trace_as_the_docs_say() {
         panic!("docs/grpc.md has {} commands of Python", commands.len());
     };
     run(generate);
-    let said = messages(&run(trace));
-    let (account, rows) = said.split_last().unwrap();
+    let received = messages(&run(trace));
+    let (account, rows) = received.split_last().unwrap();
     assert!(rows.len() >= 10, "{rows:?}");
     assert!(
         rows.iter()
@@ -265,7 +265,7 @@ fn python_starts_reads_and_stops_a_trace_as_the_docs_say() {
     assert_eq!(account["account"]["ended"], "stopped", "{account}");
     assert_eq!(account["account"]["delivered"], rows.len().to_string());
 
-    // What the docs say to install is what was installed here.
+    // The packages that the docs name are installed here.
     let version = "import importlib.metadata as m; print(*(f'{n}=={m.version(n)}' for n in ('grpcio', 'grpcio-tools')))";
     let installed = Command::new(&python)
         .args(["-c", version])

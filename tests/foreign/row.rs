@@ -1,4 +1,4 @@
-//! Rows out of messages as protobuf's JSON has them, read by the schema as docs/grpc.md says.
+//! Rows of messages in protobuf's JSON, decoded by the schema as docs/grpc.md describes.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};

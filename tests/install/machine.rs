@@ -17,7 +17,7 @@ for name in usr etc; do
   mount -t overlay -o "lowerdir=/$name,upperdir=$0/$name/upper,workdir=$0/$name/work" overlay "/$name"
 done
 mount -t tmpfs run /run
-# skopeo asks whom to trust.
+# skopeo requires a policy of trust.
 mkdir -p /etc/containers
 echo '{"default": [{"type": "insecureAcceptAnything"}]}' > /etc/containers/policy.json
 echo ready
@@ -71,10 +71,10 @@ impl Machine {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = String::new();
+        let mut line = String::new();
         let output = holder.stdout.as_mut().unwrap();
-        BufReader::new(output).read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n", "no file systems of its own");
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "no file systems of its own");
         Self {
             agent: None,
             containerd: Some(containerd),
@@ -102,9 +102,9 @@ impl Machine {
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (said, told) = (text(&out.stdout), text(&out.stderr));
-        assert!(out.status.success(), "{commands}\n{said}{told}");
-        said
+        let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
+        assert!(out.status.success(), "{commands}\n{stdout}{stderr}");
+        stdout
     }
 
     fn path(&self) -> String {
@@ -133,10 +133,10 @@ impl Machine {
         until("the agent to listen", || {
             let agent = self.agent.as_mut()?;
             if let Some(status) = agent.try_wait().unwrap() {
-                let mut said = String::new();
+                let mut text = String::new();
                 let mut log = agent.stderr.take().unwrap();
-                log.read_to_string(&mut said).unwrap();
-                panic!("the agent ended, {status}: {said}");
+                log.read_to_string(&mut text).unwrap();
+                panic!("the agent ended, {status}: {text}");
             }
             let there = self.run(&format!("ls {folder}"));
             (!there.is_empty()).then_some(())

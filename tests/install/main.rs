@@ -1,7 +1,7 @@
 //! docs/install.md: its commands, run on the files that `cargo xtask dist` makes, here from the programs of the tests.
 //!
-//! `cargo xtask test` says where they and the tools are: TRACEJOB_DIST, TRACEJOB_CLUSTER, TRACEJOB_NODES (containerd),
-//! TRACEJOB_SKOPEO, and TRACEJOB_KREW or in TRACEJOB_NO_KREW why there is none.
+//! `cargo xtask test` sets the paths of them and of the tools: TRACEJOB_DIST, TRACEJOB_CLUSTER, TRACEJOB_NODES (containerd),
+//! TRACEJOB_SKOPEO, and TRACEJOB_KREW, or in TRACEJOB_NO_KREW the reason for its absence.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 const TEST: &str = "the_commands_of_the_page_install_and_uninstall_everything";
 
-/// Why a block is not run: the page says it, or this machine has no krew.
+/// Returns why a block is not run: the reason on the page, or a machine without krew.
 fn not_run(block: &Block) -> Option<String> {
     let krew = std::env::var("TRACEJOB_NO_KREW").ok();
     let krew = krew.filter(|_| block.text.contains("kubectl krew "));
@@ -56,8 +56,8 @@ fn the_commands_of_the_page_install_and_uninstall_everything() {
             }
             continue;
         }
-        let said = machine.run(&here(&block, &machine));
-        check(&block, &said, &machine);
+        let output = machine.run(&here(&block, &machine));
+        check(&block, &output, &machine);
         run += 1;
     }
     let left = machine.run("find /usr /etc home/.krew/bin -name '*tracejob*'");
@@ -67,11 +67,11 @@ fn the_commands_of_the_page_install_and_uninstall_everything() {
 }
 
 /// What a block has done, beyond its commands' statuses.
-fn check(block: &Block, said: &str, machine: &Machine) {
+fn check(block: &Block, output: &str, machine: &Machine) {
     let text = &block.text;
     let ran = |word: &str| text.contains(word);
     if ran("images import") {
-        // The names by which kubelets ask for the chart's images.
+        // The names by which kubelets request the chart's images.
         let there = machine.run("ctr --namespace k8s.io images ls --quiet");
         let there: BTreeSet<String> = there.lines().map(str::to_owned).collect();
         assert_eq!(there, images(machine, ""), "{text}");
@@ -88,8 +88,8 @@ fn check(block: &Block, said: &str, machine: &Machine) {
         for name in names {
             let name = name.strip_prefix("registry.example.com/").unwrap();
             let inspect = |from: &str| -> Value {
-                let said = machine.run(&format!("skopeo inspect {from}"));
-                serde_json::from_str(&said).unwrap()
+                let output = machine.run(&format!("skopeo inspect {from}"));
+                serde_json::from_str(&output).unwrap()
             };
             let component = name.split(['/', ':']).nth(1).unwrap();
             let archive = inspect(&format!("oci-archive:dist/images/{component}.tar"));
@@ -112,11 +112,11 @@ fn check(block: &Block, said: &str, machine: &Machine) {
             machine.plane.get("/apis/tracejob.dev/v1alpha1/tracejobs")
         });
     } else if ran("tracejob version") {
-        assert!(said.contains("kubectl-tracejob 0.1.0"), "{said}");
+        assert!(output.contains("kubectl-tracejob 0.1.0"), "{output}");
     } else if ran("tracejob run") {
-        assert!(said.contains("true"), "{said}");
+        assert!(output.contains("true"), "{output}");
     } else if ran("--agent unix:") {
-        assert!(said.contains("0.1.0"), "{said}");
+        assert!(output.contains("0.1.0"), "{output}");
     } else if ran("helm uninstall") {
         let left = machine.run(
             "kubectl get --all-namespaces --output name --selector app.kubernetes.io/part-of=tracejob \

@@ -14,7 +14,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Why it is not run, as the page says it; none where it is run.
+    /// Reason on the page for which it is not run; `None` if it is run.
     pub(crate) fn not_run(&self) -> Option<&str> {
         let first = self.text.lines().next()?;
         Some(first.strip_prefix(NOT_RUN)?.split_once(": ")?.1)
@@ -30,7 +30,7 @@ pub(crate) fn blocks() -> Vec<Block> {
     for line in page.lines() {
         match (&mut open, line) {
             (None, "```sh") => open = Some(String::new()),
-            (None, _) if line.starts_with("```") => panic!("{line}: a block that nobody runs"),
+            (None, _) if line.starts_with("```") => panic!("{line}: a block that is not run"),
             (None, _) if line.starts_with('#') => heading = line.trim_start_matches(['#', ' ']),
             (None, _) => {}
             (Some(_), "```") => blocks.push(Block {

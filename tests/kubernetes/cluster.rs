@@ -1,7 +1,13 @@
 //! A cluster without kubelets: the API server, the controller, and real agents on addresses of their own. Nodes, pods and what is in
 //! them the tests make themselves; pods' cgroups as a kubelet does.
 
-use crate::{chart::rendered, plane};
+mod gateways;
+mod pods;
+
+pub(crate) use gateways::gateway_address;
+pub(crate) use pods::{Pod, container_id};
+
+use crate::plane;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -11,9 +17,8 @@ use std::{
     net::TcpStream,
     path::PathBuf,
     process::{Child, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
-use tests::{Certificate, Cgroup, ControlPlane, SYSTEM, Workload, program, until};
+use tests::{Certificate, Cgroup, ControlPlane, SYSTEM, program, until};
 
 pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,
@@ -28,17 +33,8 @@ struct Agent {
     child: Option<Child>,
 }
 
-/// A pod that is bound to a node, and what is in it.
-pub(crate) struct Pod {
-    pub(crate) name: String,
-    uid: String,
-    // Goes first: it lies in the other.
-    container: Option<Cgroup>,
-    cgroup: Option<Cgroup>,
-}
-
 impl Cluster {
-    /// One with so many nodes, `node-0` and so on, and an agent on each.
+    /// Starts a cluster with this number of nodes, `node-0` and so on, and an agent on each.
     pub(crate) fn start(nodes: usize) -> Self {
         Self::start_with(nodes, "")
     }
@@ -87,7 +83,7 @@ impl Cluster {
         self.plane.apply(&[object]).unwrap();
     }
 
-    /// Where the agents are, as the service's controller would say it.
+    /// Addresses of the agents, as the controller of the service would report them.
     fn endpoints(&self) {
         let addresses = self.agents.iter().map(|agent| agent.address.clone());
         self.slice("IPv4", &addresses.collect::<Vec<_>>());
@@ -181,7 +177,7 @@ impl Cluster {
         send(&self.controller, signal);
     }
 
-    /// What an agent says, and its audit records.
+    /// Log of an agent, with its audit records.
     pub(crate) fn agent_log(&self, node: usize) -> PathBuf {
         self.plane.folder().join(format!("agent-{node}.log"))
     }
@@ -251,7 +247,7 @@ impl Cluster {
     }
 
     fn ask_controller(&self, address: &str, path: &str) -> Option<String> {
-        let ask = || {
+        let request = || {
             self.plane.net().enter();
             let mut stream = TcpStream::connect(address).ok()?;
             write!(stream, "GET {path} HTTP/1.1\r\nhost: controller\r\n\r\n").unwrap();
@@ -260,90 +256,7 @@ impl Cluster {
             Some(answer)
         };
         // A network is a thread's.
-        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
-    }
-
-    /// Gateways behind the API server, with the rights that the chart gives them.
-    pub(crate) fn start_gateways(&mut self, replicas: usize) {
-        self.start_gateways_with(replicas, &[]);
-    }
-
-    pub(crate) fn start_gateways_with(&mut self, replicas: usize, more: &[&str]) {
-        let objects = rendered(&[]);
-        let kinds = [
-            "ClusterRole",
-            "ClusterRoleBinding",
-            "Role",
-            "RoleBinding",
-            "Service",
-            "APIService",
-        ];
-        let mut ours: Vec<Value> = objects
-            .into_iter()
-            .filter(|object| {
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                let is_ours = name.contains("gateway")
-                    || name.contains("subresources")
-                    || name == "tracejob-reader";
-                is_ours && kinds.iter().any(|kind| object["kind"] == *kind)
-            })
-            .collect();
-        let ca = fs::read(self.plane.pki().file("ca.crt")).unwrap();
-        for object in &mut ours {
-            if object["kind"] == "APIService" {
-                object["spec"]["caBundle"] = STANDARD.encode(&ca).into();
-            }
-        }
-        ours.push(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": "gateways", "namespace": SYSTEM, "labels": {"kubernetes.io/service-name": "tracejob-gateway"}},
-            "ports": [{"name": "https", "port": 8443}],
-            "endpoints": (0..replicas).map(|replica| json!({"addresses": [gateway_address(replica)], "conditions": {"ready": true}})).collect::<Vec<_>>(),
-        }));
-        self.plane.apply(&ours).unwrap();
-        for replica in 0..replicas {
-            let address = format!("{}/32", gateway_address(replica));
-            self.plane.net().address(&address);
-            self.gateways.push(None);
-            self.start_gateway(replica, more);
-        }
-        let api = "/apis/subresources.tracejob.dev/v1alpha1";
-        until("the gateway to be asked by the API server", || {
-            self.plane.get(api)
-        });
-    }
-
-    fn start_gateway(&mut self, replica: usize, more: &[&str]) {
-        let folder = self.plane.folder().join("gateway-tls");
-        fs::create_dir_all(&folder).unwrap();
-        for (from, to) in [
-            ("ca.crt", "ca.crt"),
-            ("gateway.crt", "tls.crt"),
-            ("gateway.key", "tls.key"),
-        ] {
-            fs::copy(self.plane.pki().file(from), folder.join(to)).unwrap();
-        }
-        let account = "system:serviceaccount:tracejob-system:tracejob-gateway";
-        let mut command = self.plane.net().command(ours("tracejob-gateway"));
-        command
-            .args(["--namespace", SYSTEM, "--tls"])
-            .arg(folder)
-            .args(["--listen", &format!("{}:8443", gateway_address(replica))])
-            .args(["--metrics", &format!("{}:9464", gateway_address(replica))])
-            .args(more)
-            .env(
-                "KUBECONFIG",
-                self.plane.kubeconfig(account, &["system:serviceaccounts"]),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(self.log(&format!("gateway-{replica}")));
-        self.gateways[replica] = Some(command.spawn().unwrap());
-    }
-
-    /// By SIGKILL.
-    pub(crate) fn kill_gateway(&mut self, replica: usize) {
-        end(&mut self.gateways[replica]);
+        std::thread::scope(|scope| scope.spawn(request).join().unwrap())
     }
 
     /// An agent's process.
@@ -356,106 +269,9 @@ impl Cluster {
         self.agents[node].address.clone()
     }
 
-    /// Its process.
-    pub(crate) fn gateway_pid(&self, replica: usize) -> u32 {
-        self.gateways[replica].as_ref().unwrap().id()
-    }
-
     /// By SIGKILL.
     pub(crate) fn kill_controller(&mut self) {
         end(&mut self.controller);
-    }
-
-    /// A pod that is bound to a node, as the scheduler leaves it: the kubelet has not made anything for it yet.
-    pub(crate) fn bind(&self, namespace: &str, name: &str, node: usize, app: &str) -> Pod {
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}},
-            "spec": {"nodeName": format!("node-{node}"), "containers": [{"name": "main", "image": "none"}]},
-        });
-        self.plane.apply(&[pod]).unwrap();
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-        let uid = self.plane.get(&path).unwrap()["metadata"]["uid"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        Pod {
-            name: name.to_owned(),
-            uid,
-            cgroup: None,
-            container: None,
-        }
-    }
-
-    /// A pod that a kubelet runs by a file of its own, and mirrors to the API server.
-    pub(crate) fn static_pod(&self, namespace: &str, name: &str, node: usize) -> Pod {
-        let node = format!("node-{node}");
-        let owner = self.plane.get(&format!("/api/v1/nodes/{node}")).unwrap();
-        let hash = &container_id()[32..];
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": name, "namespace": namespace,
-                "annotations": {"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash, "kubernetes.io/config.source": "file"},
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": owner["metadata"]["uid"], "controller": true}],
-            },
-            "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
-        });
-        self.plane.apply(&[pod]).unwrap();
-        let mut pod = Pod {
-            name: name.to_owned(),
-            uid: hash.to_owned(),
-            cgroup: None,
-            container: None,
-        };
-        self.run(namespace, &mut pod);
-        pod
-    }
-
-    /// A pod that runs.
-    pub(crate) fn pod(&self, namespace: &str, name: &str, node: usize, app: &str) -> Pod {
-        let mut pod = self.bind(namespace, name, node, app);
-        self.run(namespace, &mut pod);
-        pod
-    }
-
-    /// What a kubelet does with a pod that is bound to its node.
-    pub(crate) fn run(&self, namespace: &str, pod: &mut Pod) {
-        let id = container_id();
-        self.start_container(pod, &id);
-        self.report(namespace, pod, &id);
-    }
-
-    /// What a runtime does: a container's cgroup, in place of the one before.
-    pub(crate) fn start_container(&self, pod: &mut Pod, id: &str) {
-        pod.container = None;
-        let name = format!("pod{}", pod.uid);
-        let cgroup = pod.cgroup.get_or_insert_with(|| self.kubelet.below(&name));
-        pod.container = Some(cgroup.below(&format!("cri-containerd-{id}.scope")));
-    }
-
-    /// What a kubelet says of a pod to the API server: this container runs.
-    pub(crate) fn report(&self, namespace: &str, pod: &Pod, id: &str) {
-        let status = json!({"status": {"phase": "Running", "containerStatuses": [{
-            "name": "main", "image": "none", "imageID": "none", "ready": true, "restartCount": 0,
-            "containerID": format!("containerd://{id}"), "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-        }]}});
-        let out = self.plane.kubectl(&[
-            "patch",
-            "pod",
-            &pod.name,
-            "-n",
-            namespace,
-            "--subresource=status",
-            "--type=strategic",
-            "-p",
-            &status.to_string(),
-        ]);
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
     }
 
     pub(crate) fn apply(&self, job: &Value) {
@@ -467,7 +283,7 @@ impl Cluster {
         self.plane.get(&path)
     }
 
-    /// Waits until a job is as it should be, and says what it is.
+    /// Waits until a job satisfies a condition, and returns it.
     pub(crate) fn until(
         &self,
         what: &str,
@@ -480,17 +296,17 @@ impl Cluster {
         })
     }
 
-    /// Waits until it runs on so many nodes.
+    /// Waits until it runs on this number of nodes.
     pub(crate) fn until_runs(&self, namespace: &str, name: &str, nodes: u64) -> Value {
         self.until("to run", namespace, name, |job| {
             job["status"]["nodes"]["running"] == nodes
         })
     }
 
-    /// Waits until a node's agent has been told to trace a container, and has done what can be done.
+    /// Waits until the agent of a node has received a container as a target, and has selected it if it exists.
     pub(crate) fn until_selected(&self, node: usize, id: &str) {
         let log = self.agent_log(node);
-        until("the agent to be told of a container", || {
+        until("the agent to receive a container", || {
             fs::read_to_string(&log).unwrap().contains(id).then_some(())
         });
     }
@@ -502,21 +318,9 @@ impl Cluster {
     }
 }
 
-/// The id of a further container.
-pub(crate) fn container_id() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{:032x}{number:032x}", std::process::id())
-}
-
 /// Where a node's agent listens besides.
 pub(crate) fn ipv6(node: usize) -> String {
     format!("fd77::{:x}", node + 1)
-}
-
-/// Where a gateway serves.
-pub(crate) fn gateway_address(replica: usize) -> String {
-    format!("10.77.2.{}", replica + 1)
 }
 
 fn certify(plane: &ControlPlane) {
@@ -534,18 +338,6 @@ fn certify(plane: &ControlPlane) {
             organizations: &[],
             names,
         });
-    }
-}
-
-impl Pod {
-    /// Puts a workload into its container.
-    pub(crate) fn add(&self, workload: &Workload) {
-        self.add_process(workload.pid());
-    }
-
-    /// The same with a process.
-    pub(crate) fn add_process(&self, pid: u32) {
-        self.container.as_ref().unwrap().add(pid);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Jobs with a condition: agents deliver the rows that match, and a job whose condition is wrong runs nowhere.
+//! Jobs with a condition: agents deliver the rows that match, and a job with an invalid condition runs nowhere.
 
 use crate::cluster::{Cluster, holds, job, word};
 use serde_json::json;
@@ -34,7 +34,7 @@ fn a_job_with_a_condition_delivers_the_rows_that_match_and_counts_the_others() {
 }
 
 #[test]
-fn a_job_whose_condition_is_wrong_says_so_and_runs_nowhere() {
+fn a_job_with_an_invalid_condition_fails_and_runs_nowhere() {
     let cluster = Cluster::start(1);
     let _pod = cluster.pod("shop", "a", 0, "x");
     let spec = json!({"tracer": {"open": {}}, "output": {"where": "paht == \"/dev/null\""}});

@@ -76,7 +76,7 @@ fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
     assert_eq!(nowhere["status"]["nodes"]["desired"], 0);
     let mut pod = cluster.bind("shop", "late-0", 1, "checkout");
     cluster.until_runs("shop", "late", 1);
-    // Its cgroup, its container and its first instruction: nobody waits between.
+    // Its cgroup, its container and its first instruction, without a wait between them.
     let mut workload = Workload::behind_gate(&OPENS);
     cluster.run("shop", &mut pod);
     pod.add(&workload);
@@ -90,7 +90,7 @@ fn a_pod_that_comes_while_a_job_runs_is_traced_from_its_first_instruction() {
 fn a_container_that_is_gone_is_in_the_status_and_the_rest_of_its_node_is_traced() {
     let cluster = Cluster::start(1);
     let here = cluster.pod("shop", "here", 0, "x");
-    // By what the API server says it runs. It has ended, and its kubelet has not said so yet.
+    // Its status in the API server is running. It has ended, and its kubelet has not reported that yet.
     let gone = cluster.bind("shop", "gone", 0, "x");
     cluster.report("shop", &gone, &container_id());
     let spec = json!({"tracer": {"open": {}}, "containers": ["main"], "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
@@ -118,7 +118,7 @@ fn a_pods_status_that_names_another_pods_container_shows_nobody_that_container()
     let id = container_id();
     cluster.start_container(&mut victim, &id);
     cluster.report("bank", &victim, &id);
-    // Whoever may write a pod's status writes another's id, or the first characters of it.
+    // A writer of a pod's status sets the id of another container, or the first characters of it.
     let [liar, short] = ["liar", "short"].map(|name| cluster.bind("shop", name, 0, "x"));
     cluster.report("shop", &liar, &id);
     cluster.report("shop", &short, &id[..60]);
@@ -156,7 +156,7 @@ fn a_container_that_comes_back_is_traced_again() {
     cluster.report("shop", &pod, &id);
     cluster.until_selected(0, &id);
     in_pod(&pod).finish();
-    // And again for as long as the status says that it runs, though it is not there at first.
+    // And again while its status is running, although it does not exist at first.
     let id = container_id();
     cluster.report("shop", &pod, &id);
     cluster.until("to miss it", "shop", "back", |job| {
@@ -180,7 +180,7 @@ fn a_static_pod_is_traced_from_the_uid_of_its_cgroup() {
         json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 600, "limits": {"maxEvents": 50}});
     cluster.apply(&job("shop", "static", spec));
     cluster.until_runs("shop", "static", 1);
-    // In a container of which the kubelet has not said anything yet: it is the pod's cgroup that has it.
+    // In a container that the kubelet has not reported yet: the cgroup of the pod selects it.
     cluster.start_container(&mut pod, &container_id());
     in_pod(&pod).finish();
     let over = cluster.until_over("shop", "static");
@@ -217,7 +217,7 @@ fn tables_of_all_nodes_are_one_summary_without_text_of_the_traced() {
 }
 
 #[test]
-fn an_agent_that_is_killed_has_its_traces_again_and_the_job_says_that_something_is_missing() {
+fn a_restarted_agent_gets_its_traces_again_and_the_job_is_not_complete() {
     comes_back(Cluster::kill_agent);
 }
 
@@ -271,8 +271,7 @@ fn a_controller_that_is_killed_goes_on_where_it_was_and_starts_nothing_twice() {
 }
 
 #[test]
-fn agents_end_traces_by_themselves_while_nobody_hears_the_controller_and_it_has_their_accounts_later()
- {
+fn agents_end_traces_by_themselves_without_the_controller_and_it_gets_their_accounts_later() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "a", 0, "x");
     let spec = json!({"tracer": {"open": {}}, "activeDeadlineSeconds": 15});
@@ -280,7 +279,7 @@ fn agents_end_traces_by_themselves_while_nobody_hears_the_controller_and_it_has_
     cluster.until_runs("shop", "alone", 1);
     cluster.signal_controller(Signal::STOP);
     in_pod(&pod).finish();
-    // The agent says so, to whoever asks it.
+    // The agent reports it to every reader.
     let agent = cluster.agent_log(0);
     until("the agent to end the trace", || {
         let log = std::fs::read_to_string(&agent).unwrap();
@@ -555,7 +554,7 @@ fn a_pod_that_its_node_denies_is_in_the_status_and_the_nodes_other_pods_and_jobs
 }
 
 #[test]
-fn what_helm_test_runs_is_traced_and_says_what_was_counted_of_what_it_did() {
+fn the_pod_of_helm_test_is_traced_and_prints_its_counted_calls() {
     let cluster = Cluster::start(1);
     let pod = cluster.pod("shop", "checker", 0, "check");
     let run = |namespace: &str| {
@@ -575,13 +574,13 @@ fn what_helm_test_runs_is_traced_and_says_what_was_counted_of_what_it_did() {
     };
     let out = run("shop");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (said, wrong) = (text(&out.stdout), text(&out.stderr));
-    assert!(out.status.success(), "{said}{wrong}");
+    let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
+    assert!(out.status.success(), "{stdout}{stderr}");
     assert!(
-        said.contains("10000 of 10000 calls of getppid counted"),
-        "{said}"
+        stdout.contains("10000 of 10000 calls of getppid counted"),
+        "{stdout}"
     );
-    // Where it is not in the pod that it says, it says what is wrong.
+    // If it does not run in the pod of its flag, it prints an error.
     let out = run("bank");
     assert!(!out.status.success());
     let wrong = text(&out.stderr);

@@ -17,7 +17,7 @@ fn any_tracer() -> Value {
     json!({tracer().0: {}})
 }
 
-/// What the API server says to an object, of which nothing is kept; empty where it takes it.
+/// Returns the error of the API server for an object, in a dry run; empty if it accepts the object.
 fn refusal(plane: &ControlPlane, object: &Value) -> String {
     let out = plane.kubectl_with(object, &["create", "--dry-run=server", "-f", "-"]);
     match out.status.success() {
@@ -40,9 +40,9 @@ fn definitions_are_taken_without_a_warning() {
     let arguments = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
     let out = plane.kubectl_with(&list, &arguments);
     // They are there already; warnings come before that is found out.
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(said.matches("already exists").count(), 2, "{said}");
-    assert!(!said.contains("Warning"), "{said}");
+    let output = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(output.matches("already exists").count(), 2, "{output}");
+    assert!(!output.contains("Warning"), "{output}");
     for name in ["tracejobs", "clustertracejobs"] {
         let path =
             format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}.tracejob.dev");
@@ -94,7 +94,7 @@ fn a_job_is_taken_and_gets_its_defaults() {
     assert_eq!(taken["metadata"]["generation"], 1);
 }
 
-/// What is wrong with a job, and what a user is told of it by the API server.
+/// Invalid jobs, and the messages of the API server.
 fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
     let (name, option) = tracer();
     let with = |field: &str, value: Value| json!({"tracer": any_tracer(), field: value});
@@ -252,14 +252,14 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
 }
 
 #[test]
-fn what_is_wrong_is_refused_in_words_that_say_what_to_do_and_offline_too() {
+fn invalid_jobs_are_refused_with_a_remedy_also_offline() {
     let plane = shared();
     for (kind, spec, words) in mistakes() {
         let object = object(kind, "wrong", spec);
-        let said = refusal(&plane, &object);
+        let output = refusal(&plane, &object);
         assert!(
-            said.contains(words),
-            "{object}\nsays {said}\nand not {words}"
+            output.contains(words),
+            "{object}\nfails with {output}\nwithout {words}"
         );
         // Types and names are serde's to check, bounds and rules those of `check`.
         let typed = match kind {
@@ -312,10 +312,10 @@ fn a_job_that_has_started_changes_no_more_but_for_suspend_and_ttl() {
         ("activeDeadlineSeconds", json!(5)),
         ("limits", json!({"maxEvents": 7})),
     ] {
-        let said = with(&[kept.clone(), (field, value)]).unwrap_err();
+        let output = with(&[kept.clone(), (field, value)]).unwrap_err();
         assert!(
-            said.contains("the spec of a started job is immutable"),
-            "{field}: {said}"
+            output.contains("the spec of a started job is immutable"),
+            "{field}: {output}"
         );
     }
     with(&[
@@ -332,16 +332,16 @@ fn explain_shows_the_catalogues_own_words() {
     for tracer in tracers::ALL {
         let field = format!("tracejob.spec.tracer.{}", tracers::camel(tracer.name()));
         let out = plane.kubectl(&["explain", &field]);
-        let said = String::from_utf8(out.stdout).unwrap();
+        let output = String::from_utf8(out.stdout).unwrap();
         // It breaks lines as it likes.
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let about = words(tracer.about().lines().next().unwrap());
-        assert!(words(&said).contains(&about), "{field}: {said}");
+        assert!(words(&output).contains(&about), "{field}: {output}");
         for option in tracer.options() {
-            assert!(said.contains(option.key), "{field}: {said}");
+            assert!(output.contains(option.key), "{field}: {output}");
             assert!(
-                words(&said).contains(&words(option.about)),
-                "{field}: {said}"
+                words(&output).contains(&words(option.about)),
+                "{field}: {output}"
             );
         }
     }
@@ -375,8 +375,8 @@ fn kubectl_get_shows_how_far_jobs_are() {
         String::from_utf8_lossy(&out.stderr)
     );
     let out = plane.kubectl(&["get", "tj", "shown"]);
-    let said = String::from_utf8(out.stdout).unwrap();
-    let rows: Vec<Vec<&str>> = said
+    let output = String::from_utf8(out.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = output
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();

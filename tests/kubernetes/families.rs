@@ -1,13 +1,14 @@
-//! Agents whose pods have addresses of IPv6, of IPv4, or of both.
+//! Agents with IPv6 addresses, IPv4 addresses, or both.
 
 use crate::cluster::{Cluster, holds, ipv6, job};
 use serde_json::json;
 use tests::Workload;
 
-/// Runs a job on one node whose agent has these addresses in the slices, and returns what the agent's audit says of the controller.
+/// Runs a job on one node with these addresses of its agent in the slices, and returns the controller's peer address in the agent's audit
+/// log.
 fn called_from(four: &[String], six: &[String]) -> String {
     let mut cluster = Cluster::start(1);
-    // So that it knows nothing else from its start.
+    // So that it has no other addresses from its start.
     cluster.kill_controller();
     cluster.slice("IPv4", four);
     cluster.slice("IPv6", six);
@@ -47,7 +48,7 @@ fn an_agent_of_a_cluster_without_ipv4_is_called_by_ipv6() {
 }
 
 #[test]
-fn an_agent_whose_ipv6_address_does_not_answer_is_called_by_ipv4() {
+fn an_agent_with_an_ipv6_address_that_does_not_answer_is_called_by_ipv4() {
     let from = called_from(&["10.77.1.1".to_owned()], &["fd77::dead".to_owned()]);
     assert_eq!(from, "10.77.1.1");
 }

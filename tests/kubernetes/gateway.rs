@@ -1,4 +1,4 @@
-//! The gateway: a job's rows from all its nodes through one call, for those who may.
+//! The gateway: the rows of a job from all its nodes through one call, for permitted users.
 
 mod attacks;
 mod connections;
@@ -172,12 +172,12 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
         whole.account["produced"],
         job["status"]["events"]["produced"]
     );
-    let said = raw(&cluster, &admin, &(events(NS, "calls") + "?by=count")).unwrap_err();
+    let message = raw(&cluster, &admin, &(events(NS, "calls") + "?by=count")).unwrap_err();
     assert!(
-        said.contains(
+        message.contains(
             "is not a key column; the key columns are node, namespace, pod, container, syscall"
         ),
-        "{said}"
+        "{message}"
     );
 }
 
@@ -185,27 +185,27 @@ fn tables_of_all_nodes_are_one_table_by_those_keys_that_a_reader_wants() {
 fn kubectl_finds_what_there_is_and_has_nothing_to_complain_of() {
     const NS: &str = "finds";
     let (cluster, _pods) = shared(NS);
-    let says = |arguments: &[&str]| {
+    let run = |arguments: &[&str]| {
         let out = cluster.plane.kubectl(arguments);
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let message = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(
-            out.status.success() && said.is_empty(),
-            "{arguments:?}: {said}"
+            out.status.success() && message.is_empty(),
+            "{arguments:?}: {message}"
         );
         String::from_utf8(out.stdout).unwrap()
     };
-    let resources = says(&["api-resources", "--api-group=tracejob.dev"]);
+    let resources = run(&["api-resources", "--api-group=tracejob.dev"]);
     assert!(resources.contains("clustertracejobs"), "{resources}");
-    let versions = says(&["api-versions"]);
+    let versions = run(&["api-versions"]);
     assert!(
         versions.contains("subresources.tracejob.dev/v1alpha1"),
         "{versions}"
     );
-    let group = says(&["get", "--raw", "/apis/subresources.tracejob.dev/v1alpha1"]);
+    let group = run(&["get", "--raw", "/apis/subresources.tracejob.dev/v1alpha1"]);
     assert!(group.contains("tracejobs/events"), "{group}");
-    let service = says(&["get", "apiservice", "v1alpha1.subresources.tracejob.dev"]);
+    let service = run(&["get", "apiservice", "v1alpha1.subresources.tracejob.dev"]);
     assert!(service.contains("True"), "{service}");
-    says(&["explain", "tracejob.spec"]);
+    run(&["explain", "tracejob.spec"]);
     tests::until("its OpenAPI document", || {
         let index = cluster.plane.get("/openapi/v3")?;
         let of_ours = &index["paths"]["apis/subresources.tracejob.dev/v1alpha1"];
@@ -222,8 +222,8 @@ fn what_cannot_be_is_an_error_that_kubectl_shows() {
     const NS: &str = "errors";
     let (cluster, _pods) = shared(NS);
     let admin = cluster.plane.admin();
-    let said = |path: &str| raw(&cluster, &admin, path).unwrap_err();
-    let none = said(&events(NS, "none"));
+    let refused = |path: &str| raw(&cluster, &admin, path).unwrap_err();
+    let none = refused(&events(NS, "none"));
     assert_eq!(
         none.trim(),
         "Error from server (NotFound): tracejobs.tracejob.dev \"errors/none\" not found"
@@ -240,10 +240,10 @@ fn what_cannot_be_is_an_error_that_kubectl_shows() {
         ("?limit=-1", "limit: a number of rows, from 1"),
         ("?lmit=1", "unknown parameter \"lmit\""),
     ] {
-        let said = said(&(events(NS, "opens") + query));
+        let message = refused(&(events(NS, "opens") + query));
         assert!(
-            said.contains("BadRequest") && said.contains(words),
-            "{query}: {said}"
+            message.contains("BadRequest") && message.contains(words),
+            "{query}: {message}"
         );
     }
 }

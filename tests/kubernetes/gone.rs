@@ -1,4 +1,4 @@
-//! Jobs that are deleted, with and without a controller: they wait for nobody, and their traces end.
+//! Deleted jobs, with and without a controller: they are deleted at once, and their traces end.
 
 use crate::cluster::{Cluster, job};
 use rustix::process::Signal;
@@ -22,7 +22,7 @@ fn delete(cluster: &Cluster, arguments: &[&str]) {
     );
 }
 
-/// Waits until the agent has ended so many traces because it was told to.
+/// Waits until the agent has ended this number of traces on request.
 fn until_stopped(cluster: &Cluster, traces: usize) {
     let log = cluster.agent_log(0);
     until("the agent to stop the trace", || {
@@ -39,7 +39,7 @@ fn a_job_is_deleted_without_a_controller_and_the_next_controller_stops_its_trace
     runs(&cluster, "left");
     cluster.kill_controller();
     delete(&cluster, &["tj", "left", "-n", "shop"]);
-    // Nothing is wanted of that agent any more: it is asked all the same.
+    // No job needs that agent any more: its trace is stopped all the same.
     cluster.start_controller();
     until_stopped(&cluster, 1);
 }
@@ -81,7 +81,7 @@ fn a_job_with_the_finalizer_of_version_0_1_is_released() {
     cluster.apply(&old("runs"));
     cluster.until_runs("shop", "runs", 1);
     assert_eq!(finalizers(&cluster, "runs"), Some(others.clone()));
-    // One that is on its way out, as version 0.1 left it; its trace ends although somebody else keeps the object.
+    // A job that is being deleted, as version 0.1 left it; its trace ends although another finalizer keeps the object.
     cluster.kill_controller();
     cluster.apply(&old("goes"));
     for name in ["runs", "goes"] {

@@ -1,4 +1,4 @@
-//! What a real API server says of our objects.
+//! TraceJob on a real API server.
 #![allow(
     clippy::unwrap_used,
     missing_docs,

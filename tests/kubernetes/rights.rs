@@ -1,4 +1,4 @@
-//! Who may use which tracer: what the API server checks by the chart's policy, and what the controller makes of a job that nobody checked.
+//! Rights to use tracers: the check of the API server by the policy of the chart, and the controller with a job that was not checked.
 
 use crate::{
     chart::{find, rendered},
@@ -32,7 +32,7 @@ fn spec(tracer: &str) -> Value {
     json!({"tracer": {tracer: {}}, "suspend": true})
 }
 
-/// A user, and what the API server says to it.
+/// A user of the API server.
 struct User<'a> {
     plane: &'a ControlPlane,
     name: &'static str,
@@ -106,18 +106,19 @@ fn checked_plane() -> ControlPlane {
         }
     }
     plane.apply(&admission()).unwrap();
-    // Nobody else is asked about meanwhile: somebody who may make jobs and use no tracer.
-    let nobody = User::new(&plane, "nobody");
+    // The probe is of another user, who may create jobs and use no tracer.
+    let other = User::new(&plane, "other");
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "makes-jobs"},
         "rules": [{"apiGroups": ["tracejob.dev"], "resources": ["tracejobs", "clustertracejobs"], "verbs": ["create", "get", "patch", "update"]}],
     });
-    nobody.plane.apply(&[role]).unwrap();
-    nobody.bind("makes-jobs", Some("shop"));
+    other.plane.apply(&[role]).unwrap();
+    other.bind("makes-jobs", Some("shop"));
     let probe = job("shop", "probe", spec(&of(Class::Observe)));
     until("the policy to hold", || {
-        let said = nobody.tries(&["create", "--dry-run=server", "-f", "-"], &probe);
-        said.is_err_and(|said| said.contains("may not use the tracer"))
+        let message = other.tries(&["create", "--dry-run=server", "-f", "-"], &probe);
+        message
+            .is_err_and(|message| message.contains("may not use the tracer"))
             .then_some(())
     });
     plane
@@ -131,19 +132,19 @@ fn a_user_creates_jobs_of_the_tracers_that_its_roles_name_and_is_told_of_the_oth
     ann.bind("tracejob-editor", Some("shop"));
     ann.creates(&job("shop", "sees", spec(&observe))).unwrap();
     let reads = job("shop", "reads", spec(&payload));
-    let said = ann.creates(&reads).unwrap_err();
-    let look = "kubectl auth can-i --list -n shop";
+    let message = ann.creates(&reads).unwrap_err();
+    let command = "kubectl auth can-i --list -n shop";
     for words in [
         "orbidden",
         &format!("ann may not use the tracer {payload} in namespace shop"),
-        &format!("`{look}`"),
+        &format!("`{command}`"),
     ] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(message.contains(words), "{words}: {message}");
     }
     // The command that it names lists the right.
-    let look: Vec<&str> = look.split(' ').skip(1).collect();
+    let command: Vec<&str> = command.split(' ').skip(1).collect();
     let uses = || {
-        let list = ann.tries(&look, &Value::Null).unwrap();
+        let list = ann.tries(&command, &Value::Null).unwrap();
         let mut lines = list
             .lines()
             .filter(|line| line.starts_with("tracers.tracejob.dev "));
@@ -157,12 +158,12 @@ fn a_user_creates_jobs_of_the_tracers_that_its_roles_name_and_is_told_of_the_oth
     // A right in one namespace is none in another, whatever else may be done there.
     ann.bind("makes-jobs", Some("bank"));
     let there = job("bank", "reads", spec(&payload));
-    let said = until("to be asked about the other namespace", || {
+    let message = until("the check of the other namespace", || {
         ann.creates(&there)
             .err()
-            .filter(|said| said.contains("may not use"))
+            .filter(|message| message.contains("may not use"))
     });
-    assert!(said.contains("in namespace bank"), "{said}");
+    assert!(message.contains("in namespace bank"), "{message}");
 }
 
 #[test]
@@ -191,11 +192,11 @@ fn a_spec_changes_only_by_somebody_who_may_use_its_tracer_and_labels_by_anybody(
     ann.tries(&patch(r#"{"spec":{"suspend":true}}"#), &Value::Null)
         .unwrap();
     ann.unbind("tracejob-use-payload", "shop");
-    let said = until("the right to be gone", || {
+    let message = until("the right to be gone", || {
         let dry = [&resumed[..], &["--dry-run=server"]].concat();
         ann.tries(&dry, &Value::Null).err()
     });
-    assert!(said.contains("ann may not use the tracer"), "{said}");
+    assert!(message.contains("ann may not use the tracer"), "{message}");
     let labelled = patch(r#"{"metadata":{"labels":{"a":"b"}}}"#);
     ann.tries(&labelled, &Value::Null).unwrap();
     // Another tracer is another right.
@@ -203,8 +204,8 @@ fn a_spec_changes_only_by_somebody_who_may_use_its_tracer_and_labels_by_anybody(
     let other = format!(r#"{{"spec":{{"tracer":{{"{payload}":null,"{observe}":{{}}}}}}}}"#);
     ann.tries(&patch(&other), &Value::Null).unwrap();
     let back = format!(r#"{{"spec":{{"tracer":{{"{payload}":{{}},"{observe}":null}}}}}}"#);
-    let said = ann.tries(&patch(&back), &Value::Null).unwrap_err();
-    assert!(said.contains("ann may not use the tracer"), "{said}");
+    let message = ann.tries(&patch(&back), &Value::Null).unwrap_err();
+    assert!(message.contains("ann may not use the tracer"), "{message}");
 }
 
 #[test]
@@ -217,14 +218,14 @@ fn a_job_of_several_namespaces_takes_the_right_in_the_cluster() {
     let everywhere = json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "ClusterTraceJob", "metadata": {"name": "all"}, "spec": spec(&observe),
     });
-    let said = until("the right to make jobs", || {
+    let message = until("the right to make jobs", || {
         ann.creates(&everywhere)
             .err()
-            .filter(|said| said.contains("may not use"))
+            .filter(|message| message.contains("may not use"))
     });
     assert!(
-        said.contains(&format!("the tracer {observe} in the cluster")),
-        "{said}"
+        message.contains(&format!("the tracer {observe} in the cluster")),
+        "{message}"
     );
     ann.bind("tracejob-use-observe", None);
     until("the right to be there", || ann.creates(&everywhere).ok());
@@ -250,7 +251,7 @@ fn a_job_that_nobody_checked_runs_only_where_its_class_allows_that() {
     }
     assert!(
         failed["status"]["startTime"].is_null(),
-        "no agent was asked"
+        "no agent received it"
     );
     cluster.apply(&job("shop", "sees", running(observe)));
     cluster.until_runs("shop", "sees", 1);

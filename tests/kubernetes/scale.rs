@@ -4,7 +4,7 @@
 
 use crate::{
     cluster::{Cluster, holds, job, word},
-    gateway::reader::{Tally, ask, bind, connect, in_network, open, raw, token},
+    gateway::reader::{Tally, bind, connect, in_network, open, raw, stream_request, token},
     simulated::{Agents, CALLS, Recorded, record},
 };
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::{
 };
 use tests::{SYSTEM, until_within};
 
-/// How many of each there are, where nobody says otherwise.
+/// Default numbers of nodes, jobs and rows.
 const SMALL: Size = Size {
     nodes: 150,
     jobs: 60,
@@ -25,13 +25,13 @@ const SMALL: Size = Size {
 /// How many objects one call makes, so that several make them side by side.
 const CHUNK: usize = 500;
 const NAMESPACES: usize = 20;
-/// What the controller is told of its queue.
+/// Flags of the queue of the controller.
 const QUOTA: (usize, usize) = (5, 50);
 /// Addresses of simulated agents.
 const PREFIX: &str = "10.128.0.0/16";
 /// As the API server has it, and Kubernetes' own controller uses it.
 const ENDPOINTS_PER_SLICE: usize = 100;
-/// Where the controller says how it is.
+/// Address of the metrics of the controller.
 const METRICS: &str = "127.0.0.1:9464";
 
 struct Size {
@@ -42,7 +42,7 @@ struct Size {
 }
 
 impl Size {
-    fn asked() -> Self {
+    fn from_environment() -> Self {
         let number = |name: &str, small: usize| match std::env::var(name) {
             Ok(text) => text.parse().unwrap(),
             Err(_) => small,
@@ -55,7 +55,7 @@ impl Size {
     }
 }
 
-/// What was measured, for who asked.
+/// Prints a measurement.
 fn show(what: &str, value: impl std::fmt::Display) {
     println!("MEASURED {what}: {value}");
 }
@@ -66,7 +66,7 @@ pub(crate) struct Fleet {
     pub(crate) recorded: Recorded,
 }
 
-/// A cluster whose nodes are names and addresses, each with a pod of `shop`; what they say a real agent has said of the calls that
+/// A cluster whose nodes are names and addresses, each with a pod of `shop`; their messages are recorded from a real agent with the calls that
 /// [`CALLS`] names.
 fn fleet(nodes: usize) -> Fleet {
     let calls = CALLS.1.to_string();
@@ -80,14 +80,14 @@ fn fleet(nodes: usize) -> Fleet {
     })
 }
 
-fn fleet_of(nodes: usize, said: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
-    fleet_with(nodes, said, |_| HashMap::new())
+fn fleet_of(nodes: usize, record: impl FnOnce(&Cluster) -> Recorded) -> Fleet {
+    fleet_with(nodes, record, |_| HashMap::new())
 }
 
-/// The same, with agents that say something else.
+/// Starts such a fleet, with some agents that send other messages.
 pub(crate) fn fleet_with(
     nodes: usize,
-    said: impl FnOnce(&Cluster) -> Recorded,
+    record: impl FnOnce(&Cluster) -> Recorded,
     others: impl FnOnce(&Recorded) -> HashMap<IpAddr, Recorded>,
 ) -> Fleet {
     // For both ends of each connection.
@@ -98,7 +98,7 @@ pub(crate) fn fleet_with(
     };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, all).unwrap();
     let mut cluster = Cluster::start(1);
-    let recorded = said(&cluster);
+    let recorded = record(&cluster);
     cluster.kill_controller();
     cluster.kill_agent(0);
     cluster.plane.net().all_of(PREFIX);
@@ -153,8 +153,8 @@ fn create(cluster: &Cluster, objects: impl Iterator<Item = Value>) {
                 let list = json!({"apiVersion": "v1", "kind": "List", "items": chunk});
                 let arguments = ["create", "--validate=false", "-o", "name", "-f", "-"];
                 let out = cluster.plane.kubectl_with(&list, &arguments);
-                let said = String::from_utf8_lossy(&out.stderr);
-                assert!(out.status.success(), "{said}");
+                let stderr = String::from_utf8_lossy(&out.stderr);
+                assert!(out.status.success(), "{stderr}");
             });
         }
     });
@@ -199,7 +199,7 @@ fn mib(bytes: u64) -> String {
 
 #[test]
 fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
-    let nodes = Size::asked().nodes;
+    let nodes = Size::from_environment().nodes;
     let Fleet {
         mut cluster,
         recorded,
@@ -217,8 +217,8 @@ fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
     let since = Instant::now();
     let before = cpu(pid);
     cluster.apply(&job("shop", "wide", spec));
-    let patience = Duration::from_secs(length as u64);
-    until_within(patience, "all nodes to run it", || {
+    let timeout = Duration::from_secs(length as u64);
+    until_within(timeout, "all nodes to run it", || {
         let job = cluster.job("shop", "wide")?;
         (job["status"]["nodes"]["running"] == nodes).then_some(())
     });
@@ -231,7 +231,7 @@ fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
         counted(&cluster, "tracejob_agents_connected"),
     );
     show("controller's memory with all", mib(memory(pid, "VmRSS")));
-    let over = until_within(patience + Duration::from_secs(120), "its end", || {
+    let over = until_within(timeout + Duration::from_secs(120), "its end", || {
         let job = cluster.job("shop", "wide")?;
         holds(&job, "Complete").then_some(job)
     });
@@ -299,7 +299,7 @@ fn one_job_on_many_nodes_is_one_status_of_the_same_size_by_as_many_writes() {
 
 #[test]
 fn rows_of_few_and_of_many_nodes_are_one_stream_without_a_gap() {
-    let Size { nodes, rows, .. } = Size::asked();
+    let Size { nodes, rows, .. } = Size::from_environment();
     for nodes in [2, nodes.min(200)] {
         let each = (rows / nodes) as u64;
         let Fleet {
@@ -331,7 +331,7 @@ fn rows_of_few_and_of_many_nodes_are_one_stream_without_a_gap() {
         let (began, before) = (Instant::now(), cpu(pid));
         let (tally, took) = in_network(&cluster, async {
             let mut client = connect(&cluster, 0).await;
-            let mut stream = open(&mut client, &token, ask("shop", "rows"))
+            let mut stream = open(&mut client, &token, stream_request("shop", "rows"))
                 .await
                 .unwrap();
             let mut tally = Tally::default();
@@ -368,7 +368,7 @@ fn rows_of_few_and_of_many_nodes_are_one_stream_without_a_gap() {
 
 #[test]
 fn many_jobs_run_in_turn_and_no_namespace_has_more_than_its_share() {
-    let jobs = Size::asked().jobs;
+    let jobs = Size::from_environment().jobs;
     let Fleet {
         mut cluster,
         agents,
@@ -387,7 +387,7 @@ fn many_jobs_run_in_turn_and_no_namespace_has_more_than_its_share() {
         &cluster,
         pods.map(|(at, name)| pod(name, "load", &format!("simulated-{at}"))),
     );
-    // The first namespace has half of all. An agent that is not asked before the deadline begins no trace, and a busy machine is slow.
+    // The first namespace has half of all. An agent that receives no request before the deadline starts no trace, and a busy machine is slow.
     let spec = json!({"tracer": {"syscallCount": {}}, "activeDeadlineSeconds": 3});
     let of = |at: usize| match at < jobs / 2 {
         true => &names[0],
@@ -416,14 +416,14 @@ fn many_jobs_run_in_turn_and_no_namespace_has_more_than_its_share() {
     };
     let over = |job: &Value| holds(job, "Complete");
     let small = |job: &&Value| job["metadata"]["namespace"] != names[0].as_str();
-    let patience = Duration::from_secs(120 + jobs as u64);
-    until_within(patience, "the others' jobs", || {
+    let timeout = Duration::from_secs(120 + jobs as u64);
+    until_within(timeout, "the others' jobs", || {
         std::thread::sleep(Duration::from_millis(500));
         all_jobs().iter().filter(small).all(over).then_some(())
     });
     let others = since.elapsed();
     let ended = all_jobs().iter().filter(|job| over(job)).count();
-    until_within(patience, "all jobs", || {
+    until_within(timeout, "all jobs", || {
         std::thread::sleep(Duration::from_millis(500));
         all_jobs().iter().all(over).then_some(())
     });

@@ -1,4 +1,4 @@
-//! Agents of thousands of nodes, by one process: each says what the real agent said once.
+//! Agents of thousands of nodes in one process: each sends the recorded messages of a real agent.
 //!
 //! What a node's kernel does is left out, and all that the controller sees of an agent is here: its certificate, its calls, its traces'
 //! lives and accounts, its last tables.
@@ -28,7 +28,7 @@ use tonic::{
     },
 };
 
-/// The labels that the controller asks for, which are a table's columns.
+/// Labels that the controller requests as columns of a table.
 const LABELS: [&str; 4] = ["node", "namespace", "pod", "container"];
 /// Calls of the workload that the real agent counted, and its name for them.
 pub(crate) const CALLS: (&str, u64) = ("getppid", 700);
@@ -36,7 +36,7 @@ pub(crate) const CALLS: (&str, u64) = ("getppid", 700);
 /// A column that agents of another version have.
 pub(crate) const MORE: &str = "newer";
 
-/// What a real agent said of one trace.
+/// Messages of a real agent about one trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     schema: v1::Schema,
@@ -44,13 +44,13 @@ pub(crate) struct Recorded {
     batch: v1::Batch,
     /// The last tables of further datasets.
     further: Vec<v1::Further>,
-    /// How often each node says the batch.
+    /// Number of times that each node sends the batch.
     times: u64,
     pub(crate) account: v1::Account,
 }
 
 impl Recorded {
-    /// The same of a node that has seen so many events and more.
+    /// Returns the messages of a node with this number of further events.
     pub(crate) fn of_events(mut self, events: u64) -> Self {
         let rows = u64::from(self.batch.rows);
         self.times = events.div_ceil(rows);
@@ -58,12 +58,12 @@ impl Recorded {
         self
     }
 
-    /// The same of an agent of another version: its rows have one more column, between the others, of a kind that nobody here knows.
+    /// Returns the messages of an agent of another version: its rows have one more column between the others, of an unknown kind.
     pub(crate) fn of_another_version(mut self) -> Self {
         add_column(self.schema.table, &mut self.schema.columns, &mut self.batch);
-        for told in &mut self.further {
-            let dataset = &mut self.schema.further[told.dataset as usize];
-            let batch = told.batch.as_mut().unwrap();
+        for sent in &mut self.further {
+            let dataset = &mut self.schema.further[sent.dataset as usize];
+            let batch = sent.batch.as_mut().unwrap();
             add_column(dataset.table, &mut dataset.columns, batch);
         }
         self
@@ -100,7 +100,7 @@ fn add_column(table: bool, columns: &mut Vec<v1::Column>, batch: &mut v1::Batch)
 #[derive(Debug)]
 pub(crate) struct Agents {
     recorded: Recorded,
-    /// Agents that say something else.
+    /// Messages of the agents that differ.
     others: HashMap<IpAddr, Recorded>,
     nodes: Mutex<HashMap<IpAddr, Arc<Node>>>,
     load: Mutex<Load>,
@@ -176,20 +176,20 @@ pub(crate) fn record(plane: &ControlPlane, address: &str, tracer: &str, work: &[
         let mut further: Vec<v1::Further> = Vec::new();
         while let Some(message) = rows.message().await.unwrap() {
             match message.item {
-                Some(Item::Schema(told)) => {
-                    schema = Some(told);
+                Some(Item::Schema(sent)) => {
+                    schema = Some(sent);
                     // It is attached. The trace ends with its only target.
                     workload.finish();
                 }
-                Some(Item::Batch(told)) => {
+                Some(Item::Batch(sent)) => {
                     let is_table = schema.as_ref().is_some_and(|schema| schema.table);
-                    if is_table || told.rows > batch.rows {
-                        batch = told;
+                    if is_table || sent.rows > batch.rows {
+                        batch = sent;
                     }
                 }
-                Some(Item::Further(told)) => {
-                    further.retain(|one| one.dataset != told.dataset);
-                    further.push(told);
+                Some(Item::Further(sent)) => {
+                    further.retain(|one| one.dataset != sent.dataset);
+                    further.push(sent);
                 }
                 Some(Item::Account(account)) => {
                     return Recorded {
@@ -203,7 +203,7 @@ pub(crate) fn record(plane: &ControlPlane, address: &str, tracer: &str, work: &[
                 _ => {}
             }
         }
-        panic!("the agent told no account");
+        panic!("the agent sent no account");
     })
 }
 
@@ -224,7 +224,7 @@ fn in_network<T: Send>(plane: &ControlPlane, what: impl Future<Output = T> + Sen
 }
 
 impl Agents {
-    /// Serves on every address of the network until the test's process ends. The agents at the addresses of `others` say something else.
+    /// Serves on every address of the network until the test's process ends. The agents at the addresses of `others` send other messages.
     pub(crate) fn serve_with(
         plane: &ControlPlane,
         recorded: Recorded,
@@ -322,7 +322,7 @@ impl Agent for Service {
         &self,
         _: Request<v1::GetCapabilitiesRequest>,
     ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        Err(Status::unimplemented("no test calls it"))
     }
 
     async fn start_trace(
@@ -423,9 +423,9 @@ impl Agent for Service {
         let mut batch = recorded.batch.clone();
         label(&recorded.schema.columns, &mut batch, &labels);
         let mut further = recorded.further;
-        for told in &mut further {
-            let columns = &recorded.schema.further[told.dataset as usize].columns;
-            label(columns, told.batch.as_mut().unwrap(), &labels);
+        for sent in &mut further {
+            let columns = &recorded.schema.further[sent.dataset as usize].columns;
+            label(columns, sent.batch.as_mut().unwrap(), &labels);
         }
         let schema = v1::StreamEventsResponse {
             item: Some(Item::Schema(v1::Schema {
@@ -442,9 +442,9 @@ impl Agent for Service {
         });
         let last = recorded.times + 1 + further.len() as u64;
         let further = (recorded.times + 1..).zip(further);
-        let further = further.map(|(sequence, told)| v1::StreamEventsResponse {
+        let further = further.map(|(sequence, sent)| v1::StreamEventsResponse {
             sequence,
-            item: Some(Item::Further(told)),
+            item: Some(Item::Further(sent)),
             ..v1::StreamEventsResponse::default()
         });
         let account = v1::StreamEventsResponse {
@@ -465,7 +465,7 @@ impl Agent for Service {
         &self,
         _: Request<Streaming<v1::TraceRequest>>,
     ) -> Result<Response<Self::TraceStream>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        Err(Status::unimplemented("no test calls it"))
     }
 }
 
@@ -485,7 +485,7 @@ fn label(columns: &[v1::Column], batch: &mut v1::Batch, labels: &v1::Labels) {
     }
 }
 
-/// A column that says the same in each row.
+/// Returns a column with the same value in each row.
 fn repeated(text: &str, rows: u32) -> v1::Values {
     let length = text.len() as u32;
     v1::Values {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use tests::{Kubectl, Workload};
 
-/// Somebody who may edit in one namespace.
+/// A user with the role of an editor in one namespace.
 struct Tenant {
     kubectl: Kubectl,
     kubeconfig: PathBuf,
@@ -29,7 +29,7 @@ impl Tenant {
         }
     }
 
-    /// What the API server says to it; an error where it refuses.
+    /// Returns the output of kubectl for this user; an error if the API server refuses.
     fn tries(&self, arguments: &[&str], object: &Value) -> Result<String, String> {
         let own = ["--kubeconfig", self.kubeconfig.to_str().unwrap()];
         let out = self
@@ -91,7 +91,7 @@ fn a_tenant_sees_and_changes_jobs_of_its_own_namespace_and_nothing_else() {
     let everywhere = json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "ClusterTraceJob", "metadata": {"name": "all"}, "spec": spec,
     });
-    for (who, what, arguments, object) in [
+    for (user, what, arguments, object) in [
         (
             &shop,
             "read another's",
@@ -133,7 +133,7 @@ fn a_tenant_sees_and_changes_jobs_of_its_own_namespace_and_nothing_else() {
         (&shop, "trace all namespaces", &apply, &everywhere),
         (
             &shop,
-            "see who traces all namespaces",
+            "list the traces of all namespaces",
             &["get", "clustertracejobs"],
             &none,
         ),
@@ -163,9 +163,9 @@ fn a_tenant_sees_and_changes_jobs_of_its_own_namespace_and_nothing_else() {
         ),
         (&viewer, "forge a status", &status("shop"), &none),
     ] {
-        let said = who.tries(arguments, object);
-        let said = said.expect_err(what);
-        assert!(said.contains("orbidden"), "{what}: {said}");
+        let message = user.tries(arguments, object);
+        let message = message.expect_err(what);
+        assert!(message.contains("orbidden"), "{what}: {message}");
     }
     assert_eq!(
         cluster.job("bank", "theirs").unwrap()["spec"]["suspend"],
@@ -202,9 +202,9 @@ fn a_job_that_names_another_namespaces_pods_traces_none_of_them() {
         spec["activeDeadlineSeconds"] = json!(30);
         match shop.tries(&["apply", "-f", "-"], &job("shop", name, spec)) {
             Ok(_) => taken.push(name),
-            Err(said) => assert!(
-                said.contains("invalid") || said.contains("Invalid"),
-                "{name}: {said}"
+            Err(message) => assert!(
+                message.contains("invalid") || message.contains("Invalid"),
+                "{name}: {message}"
             ),
         }
     }
@@ -224,7 +224,7 @@ fn a_job_that_names_another_namespaces_pods_traces_none_of_them() {
         let over = cluster.until_over("shop", name);
         assert_eq!(word(&over), "NoPods", "{name}: {:#}", over["status"]);
         assert_eq!(over["status"]["events"]["produced"], 0, "{name}");
-        // Nor does it say that they are there.
+        // And it does not reveal that they exist.
         assert!(!over["status"].to_string().contains("vault"), "{name}");
     }
 }

@@ -46,7 +46,7 @@ fn over(fleet: &Fleet) -> Value {
     })
 }
 
-/// The account tells which agent is of another version, and nothing is missing.
+/// The account names the agent of another version, and nothing is missing.
 fn check_account(account: &Value, produced: u64) {
     assert_eq!(
         (&account["produced"], &account["complete"]),

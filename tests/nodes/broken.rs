@@ -51,13 +51,13 @@ fn helm_test(cluster: &Cluster) {
     let logs = || {
         cluster
             .kubectl()
-            .says(&["logs", "-n", "default", "tracejob-check"])
+            .output_of(&["logs", "-n", "default", "tracejob-check"])
     };
     assert!(out.status.success(), "{}{}", text(&out.stderr), logs());
-    let said = text(&out.stdout);
+    let output = text(&out.stdout);
     assert!(
-        said.contains("Phase:") && said.contains("Succeeded"),
-        "{said}"
+        output.contains("Phase:") && output.contains("Succeeded"),
+        "{output}"
     );
     // It takes away what it made.
     let left = cluster
@@ -80,7 +80,7 @@ fn agent_replaced(cluster: &Cluster) {
         .iter()
         .find(|pod| pod["spec"]["nodeName"] == cluster.nodes[0].as_str())
         .unwrap();
-    cluster.kubectl().says(&[
+    cluster.kubectl().output_of(&[
         "delete",
         "pod",
         "-n",
@@ -88,7 +88,7 @@ fn agent_replaced(cluster: &Cluster) {
         one["metadata"]["name"].as_str().unwrap(),
     ]);
     // Its pod is gone; the next one has its traces ten seconds after it is ready, at most.
-    cluster.kubectl().says(&[
+    cluster.kubectl().output_of(&[
         "rollout",
         "status",
         "daemonset/tracejob-agent",
@@ -122,7 +122,7 @@ fn leader_gone(cluster: &Cluster) {
     let leader = until(|| "a leader".to_owned(), lease);
     cluster
         .kubectl()
-        .says(&["delete", "pod", "-n", SYSTEM, &leader]);
+        .output_of(&["delete", "pod", "-n", SYSTEM, &leader]);
     until(
         || "another leader".to_owned(),
         || lease().filter(|now| *now != leader),
@@ -190,7 +190,7 @@ fn power(cluster: &Cluster) {
     // It comes back, as a new machine of its name.
     cluster.parts().boot(2);
     namespace.job("light", 400, None, tcp(), "light");
-    cluster.kubectl().says(&[
+    cluster.kubectl().output_of(&[
         "delete",
         "pod",
         "dark-1",
@@ -227,10 +227,10 @@ fn upgrade(cluster: &Cluster) {
     cluster.open_gate(&pod);
     namespace.until_delivered("up", 10);
     cluster.uninstall();
-    // Nobody is there who could stop it: its agents ended it with themselves.
+    // No controller can stop it: its agents ended it when they ended.
     cluster
         .kubectl()
-        .says(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
+        .output_of(&["delete", "tj", "up", "-n", &namespace.name, "--timeout=60s"]);
     cluster.parts().install(&[]);
 }
 
@@ -261,8 +261,8 @@ fn uninstall(cluster: &Cluster) {
         namespace.name
     );
     assert!(cluster.kubectl().get(&job).is_some());
-    // A job that ran holds up nobody who deletes its namespace.
+    // A job that ran does not delay the deletion of its namespace.
     cluster
         .kubectl()
-        .says(&["delete", "namespace", &namespace.name, "--timeout=60s"]);
+        .output_of(&["delete", "namespace", &namespace.name, "--timeout=60s"]);
 }

@@ -1,4 +1,4 @@
-//! The cluster that the tests are on, and what they ask of it.
+//! The cluster of the tests, and its queries.
 
 use serde_json::{Value, json};
 use std::{
@@ -17,7 +17,7 @@ pub(crate) fn processors() -> usize {
 }
 
 /// How long anything may take that pods have to start for: 10 s each here, emulated, and several at a time.
-const PATIENCE: Duration = Duration::from_secs(450);
+const TIMEOUT: Duration = Duration::from_secs(450);
 
 thread_local! {
     /// Which one of the test that runs: what the first has left is not to meet the second.
@@ -73,12 +73,12 @@ impl Cluster {
             Some(file) => (Kubectl::of(PathBuf::from(file)), None),
             None => {
                 let began = Instant::now();
-                let tell =
+                let report =
                     |what: &str| eprintln!("{:5.1} s  {what}", began.elapsed().as_secs_f32());
-                let nodes = Nodes::start(tell);
-                tell("installing TraceJob");
+                let nodes = Nodes::start(report);
+                report("installing TraceJob");
                 nodes.install(more);
-                tell("TraceJob is ready");
+                report("TraceJob is ready");
                 ((**nodes.plane()).clone(), Some(Mutex::new(nodes)))
             }
         };
@@ -155,7 +155,7 @@ impl Cluster {
     fn call(&self, pod: &Value, port: u16, request: &str) -> Option<String> {
         let address = pod["status"]["podIP"].as_str().unwrap();
         let net = self.parts().plane().net().name().to_owned();
-        let ask = || {
+        let request = || {
             tests::enter_net(&net);
             let mut stream = TcpStream::connect((address, port)).ok()?;
             match port {
@@ -168,11 +168,11 @@ impl Cluster {
             Some(answer)
         };
         // A network is a thread's.
-        std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
+        std::thread::scope(|scope| scope.spawn(request).join().unwrap())
     }
 
-    /// What there is, for who looks at why a test failed.
-    pub(crate) fn tell(&self) {
+    /// Prints the state of the cluster, to find the cause of a failed test.
+    pub(crate) fn print_state(&self) {
         for arguments in [
             &["get", "pods", "-A", "-o", "wide"][..],
             &["get", "tracejobs", "-A"],
@@ -245,7 +245,7 @@ impl Namespace<'_> {
         self.cluster.kubectl.apply(&[object]).unwrap();
     }
 
-    /// A pod on a node whose container does these steps.
+    /// Creates a pod on a node, with a container that does these steps.
     pub(crate) fn pod(&self, name: &str, node: usize, steps: &str) {
         let node = self.cluster.nodes[node % self.cluster.nodes.len()].as_str();
         self.apply(json!({
@@ -276,7 +276,7 @@ impl Namespace<'_> {
         )
     }
 
-    /// A job of these pods, which is over after so many events on each of its nodes, where that is said, and else in time.
+    /// Creates a job of these pods, which ends after this number of events on each of its nodes, if given, or at its deadline.
     pub(crate) fn job(
         &self,
         name: &str,
@@ -303,15 +303,15 @@ impl Namespace<'_> {
             self.name
         );
         let last = std::cell::RefCell::new(Value::Null);
-        let told = || format!("{name} {what}: {:#}", last.borrow());
-        until(told, || {
+        let state = || format!("{name} {what}: {:#}", last.borrow());
+        until(state, || {
             let job = self.cluster.kubectl.get(&path)?;
             last.replace(job["status"].clone());
             let over = holds(&job, "Complete") || holds(&job, "Failed");
             match is(&job) {
                 true => Some(job),
                 // It will not be so any more.
-                false if over => panic!("{}", told()),
+                false if over => panic!("{}", state()),
                 false => None,
             }
         })
@@ -341,7 +341,7 @@ impl Namespace<'_> {
 
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
-        // Where the test failed it is left to be looked at; and it goes with a cluster of our own.
+        // After a failed test it is kept for inspection; it ends with a cluster of the tests.
         if !std::thread::panicking() {
             let arguments = ["delete", "namespace", &self.name, "--wait=false"];
             self.cluster.kubectl.kubectl(&arguments);
@@ -351,7 +351,7 @@ impl Drop for Namespace<'_> {
 
 /// Waits as long as pods may take.
 pub(crate) fn until<T>(what: impl Fn() -> String, mut found: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         if let Some(value) = found() {
             return value;

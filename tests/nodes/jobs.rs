@@ -23,7 +23,7 @@ pub(crate) const TESTS: [Test; 7] = [
     Test::long("jobs::rows_of_all_nodes_come_by_one_call", rows),
 ];
 
-/// Nobody but the workload connects to anything in its pod.
+/// In its pod only the workload opens connections.
 pub(crate) fn connections(times: u32) -> String {
     format!("connect-times {times} 127.0.0.1:9")
 }
@@ -58,10 +58,10 @@ fn agents_run(cluster: &Cluster) {
     }
     for pod in &agents {
         let name = pod["metadata"]["name"].as_str().unwrap();
-        let said = cluster.kubectl().says(&["logs", "-n", SYSTEM, name]);
-        assert!(!said.contains("\"level\":\"ERROR\""), "{said}");
+        let log = cluster.kubectl().output_of(&["logs", "-n", SYSTEM, name]);
+        assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
         if cluster.is_ours() {
-            assert!(said.contains("tracejob-agent (enforce)"), "{said}");
+            assert!(log.contains("tracejob-agent (enforce)"), "{log}");
         }
     }
 }
@@ -90,26 +90,26 @@ fn first_instruction(cluster: &Cluster) {
     assert_eq!(over["status"]["nodes"]["ended"], nodes as u64);
 }
 
-/// By the gateway, whose certificate the controller has made.
+/// Reads rows through the gateway, with the certificate that the controller created.
 fn rows(cluster: &Cluster) {
     let namespace = cluster.namespace("rows");
-    namespace.job("rows", 300, Some(20), tcp(), "told");
+    namespace.job("rows", 300, Some(20), tcp(), "read");
     namespace.until_job("rows", "to wait for pods", started);
     for node in 0..cluster.nodes.len() {
         let steps = format!("{} , pause-forever", connections(20));
-        namespace.pod(&format!("told-{node}"), node, &steps);
+        namespace.pod(&format!("read-{node}"), node, &steps);
     }
     let path = format!(
         "/apis/subresources.tracejob.dev/v1alpha1/watch/namespaces/{}/tracejobs/rows/events",
         namespace.name
     );
-    let text = cluster.kubectl().says(&["get", "--raw", &path]);
+    let text = cluster.kubectl().output_of(&["get", "--raw", &path]);
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<Value> = lines.collect();
     let rows = lines.iter().filter(|line| line["pod"].is_string());
     let pods: Vec<&str> = rows.map(|row| row["pod"].as_str().unwrap()).collect();
     for node in 0..cluster.nodes.len() {
-        let name = format!("told-{node}");
+        let name = format!("read-{node}");
         assert_eq!(
             pods.iter().filter(|pod| **pod == name).count(),
             20,
@@ -141,7 +141,7 @@ fn every_tracer(cluster: &Cluster) {
         namespace.until_runs(&name, nodes as u64);
         cluster
             .kubectl()
-            .says(&["delete", "tj", &name, "-n", &namespace.name]);
+            .output_of(&["delete", "tj", &name, "-n", &namespace.name]);
     }
 }
 
@@ -166,7 +166,7 @@ fn summary(cluster: &Cluster) {
     let rows = over["status"]["summary"]["rows"].as_array().unwrap();
     for node in 0..cluster.nodes.len() {
         let name = format!("late-{node}");
-        // Its first calls are of a container whose name nobody has said yet.
+        // Its first calls are of a container without a reported name.
         let of_it = rows
             .iter()
             .filter(|row| row["pod"] == name.as_str() && row["syscall"] == "getppid");
@@ -175,7 +175,7 @@ fn summary(cluster: &Cluster) {
             assert_eq!(row["node"], cluster.nodes[node].as_str());
             count += row["count"].as_str().unwrap().parse::<u64>().unwrap();
         }
-        // The container's runtime asks for its parent, too.
+        // The container's runtime calls getppid, too.
         assert!(
             (30_000..30_010).contains(&count),
             "{count}: {:#}",
@@ -199,7 +199,7 @@ fn kubectl(cluster: &Cluster) {
         "connect-times 7 127.0.0.1:5432 , connect-times 5 127.0.0.1:80 , pause-forever",
     );
     let name = namespace.name.as_str();
-    cluster.kubectl().says(&[
+    cluster.kubectl().output_of(&[
         "wait",
         "-n",
         name,
@@ -207,7 +207,7 @@ fn kubectl(cluster: &Cluster) {
         "--timeout=150s",
         "tj/checkout-db",
     ]);
-    let table = cluster.kubectl().says(&["get", "tj", "-n", name]);
+    let table = cluster.kubectl().output_of(&["get", "tj", "-n", name]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(
         row[..4],
@@ -216,6 +216,6 @@ fn kubectl(cluster: &Cluster) {
     );
     let events = cluster
         .kubectl()
-        .says(&["events", "-n", name, "--for=tracejob/checkout-db"]);
+        .output_of(&["events", "-n", name, "--for=tracejob/checkout-db"]);
     assert!(events.contains("Complete"), "{events}");
 }

@@ -1,10 +1,10 @@
 //! A whole cluster: kubelets on two kernels, the chart installed on them, and jobs. All tests share it; or they run on a cluster that
 //! is there (TRACEJOB_KUBECONFIG), without those that take its parts away. With TRACEJOB_NODES_SHORT only the short form runs.
 //!
-//! `nodes serve FOLDER` starts the same cluster for a developer, until it is told to end: `cargo xtask cluster up`.
+//! `nodes serve FOLDER` starts the same cluster for a developer, until it is stopped: `cargo xtask cluster up`.
 #![allow(
     clippy::unwrap_used,
-    reason = "tests fail by panics, and what serves has nobody else to tell"
+    reason = "tests fail by panics, and errors of `serve` have no other output"
 )]
 
 mod broken;
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
                     );
                     return Ok(());
                 }
-                // An emulated machine stands still now and then: once more, and it is told by name.
+                // An emulated machine sometimes hangs: the test runs once more, and is reported by name.
                 if let Err(why) = attempt(run, &cluster, 1) {
                     println!("RAN AGAIN {name}: {why}");
                     attempt(run, &cluster, 2)?;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     }
     match failed {
         true => {
-            cluster.tell();
+            cluster.print_state();
             ExitCode::FAILURE
         }
         false => ExitCode::SUCCESS,
@@ -101,7 +101,7 @@ fn attempt(test: fn(&Cluster), cluster: &Cluster, number: usize) -> Result<(), S
     })
 }
 
-/// Until it is told to end.
+/// Serves until it is stopped.
 fn serve(folder: &Path) {
     let mut signals = Signals::new([SIGTERM, SIGINT]).unwrap();
     fs::write(folder.join("pid"), std::process::id().to_string()).unwrap();

@@ -1,4 +1,4 @@
-//! How a run ends: by its duration, its limit, its target, its command, or because it is asked to.
+//! Ends of a run: by its duration, its limit, its target, its command, or a signal.
 
 use serde_json::json;
 use std::ffi::OsStr;
@@ -32,7 +32,7 @@ fn a_duration_is_kept() {
 }
 
 #[test]
-fn a_command_is_asked_to_end_when_its_time_is_over() {
+fn a_command_is_terminated_when_its_time_is_over() {
     needs!("open");
     let outcome = Trace::of("open")
         .with(&["--duration", "300ms"])
@@ -52,7 +52,7 @@ fn a_limit_of_events_is_kept_to_the_event_and_what_is_beyond_is_counted() {
         .of_process(&workload)
         .start();
     // All of them are in the ring before the reader sees the first.
-    trace.while_nobody_reads(|| workload.finish());
+    trace.while_stopped(|| workload.finish());
     let outcome = trace.finish();
     let account = outcome.complete();
     assert_eq!((account.delivered, outcome.rows.len()), (123, 123));
@@ -124,7 +124,7 @@ fn a_run_ends_when_its_container_is_removed_though_another_has_its_name() {
     let (group, mut workload) = occupied(Cgroup::named(&name));
     let trace = Trace::of("open").with(&["--container", &id]).start();
     workload.finish();
-    let (_second, mut workload) = trace.while_nobody_reads(|| {
+    let (_second, mut workload) = trace.while_stopped(|| {
         drop(group);
         occupied(Cgroup::named(&name))
     });
@@ -176,7 +176,7 @@ fn a_run_goes_on_while_a_child_of_its_target_lives() {
 }
 
 #[test]
-fn a_run_ends_with_its_command_and_says_its_status() {
+fn a_run_ends_with_its_command_and_reports_its_status() {
     needs!("open");
     for status in [0, 7] {
         let outcome = Trace::of("open").workload(&format!("exit {status}")).run();
@@ -187,7 +187,7 @@ fn a_run_ends_with_its_command_and_says_its_status() {
 }
 
 #[test]
-fn a_command_that_is_killed_by_a_signal_says_so() {
+fn a_command_that_is_killed_by_a_signal_is_reported() {
     needs!("open");
     let outcome = Trace::of("open").workload("kill 9").run();
     assert_eq!(outcome.complete().ended, "command");
@@ -195,7 +195,7 @@ fn a_command_that_is_killed_by_a_signal_says_so() {
 }
 
 #[test]
-fn a_run_that_is_asked_to_end_gives_all_it_has() {
+fn an_interrupted_run_prints_all_of_its_rows() {
     needs!("open");
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut workload =
@@ -252,7 +252,7 @@ fn a_process_that_is_there_when_tracing_begins_and_forks_all_the_time_loses_no_c
         .of_process(&workload)
         .with(&["--per-process"])
         .start();
-    // Everything is attached: whoever is born from here on is counted.
+    // Everything is attached: processes that start from here on are counted.
     workload.go();
     assert!(workload.wait().success());
     let outcome = trace.finish();

@@ -71,7 +71,7 @@ fn condition(numbers: &mut Numbers, columns: &[Column], row: &Batch, depth: usiz
     }
 }
 
-/// A row whose addresses are often ones of IPv4.
+/// Returns a row with addresses that are often those of IPv4.
 fn row_with_addresses(numbers: &mut Numbers, tracer: &str) -> (Vec<u8>, Batch) {
     let tracer = find(tracer).unwrap();
     let (mut bytes, _) = row(numbers, tracer);

@@ -8,7 +8,7 @@ use tracers::{
     Operand, Operator, Place, Role, Slot, Spec, Value, Width, find,
 };
 
-/// Numbers that look random and are the same in each run: SplitMix64.
+/// Pseudorandom numbers that are the same in each run: SplitMix64.
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
@@ -112,7 +112,7 @@ fn filter(numbers: &mut Numbers, columns: &[Column], row: &Batch, depth: usize) 
             let at = choice[numbers.below(choice.len())];
             let value = row.value(at, 0);
             let operators = match value {
-                // The kernel side knows no order of bytes.
+                // The kernel side does not compare the order of bytes.
                 Value::Bytes(..) => &OPERATORS[..2],
                 _ => &OPERATORS[..],
             };
@@ -162,7 +162,7 @@ fn every_width() -> Vec<Column> {
     both.map(column).collect()
 }
 
-/// A row with these columns, by what their places say.
+/// Returns a row with these columns at their places.
 fn row_of_numbers(numbers: &mut Numbers, columns: &[Column]) -> (Vec<u8>, Batch) {
     let row: Vec<u8> = iter::repeat_with(|| numbers.byte())
         .take(Filled::ROW_BYTES)

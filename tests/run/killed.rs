@@ -1,4 +1,4 @@
-//! A tracer that is killed leaves nothing in the kernel, and what it traced goes on.
+//! A killed tracer leaves nothing in the kernel, and its targets continue.
 
 use std::collections::BTreeSet;
 use tests::{Trace, Tracing, Workload, held_by, in_kernel, needs, until};
@@ -32,7 +32,7 @@ fn a_killed_tracer_of_a_ring_leaves_no_program_no_map_and_no_link() {
     workload.go();
     trace.wait_for_rows(1000);
     leaves_nothing(trace);
-    // It goes on until it is told to end, and reports.
+    // It continues until its stdin is closed, and reports.
     workload.go();
     assert!(workload.wait().success());
     assert!(workload.reports()[0].number("rounds") > 0);
@@ -66,10 +66,10 @@ fn a_command_goes_on_when_its_tracer_is_killed() {
     let trace = Trace::of("open")
         .workload("say running , sleep-and-say 1000 done")
         .start();
-    let said = trace.listen();
-    said.wait_for("running");
+    let messages = trace.listen();
+    messages.wait_for("running");
     trace.kill();
-    said.wait_for("done");
+    messages.wait_for("done");
 }
 
 #[test]

@@ -11,10 +11,10 @@ use tests::{Trace, Workload, held_by, needs, program, tracers};
 const MOST: u64 = 250_000;
 /// What each program took on each kernel when that was last recorded: `cargo xtask verifier` writes it.
 const RECORD: &str = include_str!("verifier.txt");
-/// By how much a program may grow without being recorded anew: a tenth, and so many instructions.
+/// Growth of a program that needs no new record: a tenth, and this number of instructions.
 const SLACK: u64 = 200;
 
-/// Of one program: instructions that the verifier went through, 0 where the kernel does not tell, and those that it has.
+/// Instructions of one program: those that the verifier processed (0 if the kernel does not report them), and those of the program.
 type Size = (u64, u64);
 
 /// Of each program that a process holds, by name.

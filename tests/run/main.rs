@@ -1,4 +1,4 @@
-//! What holds for any run, whatever it traces: its bounds, its end, its books under a storm, and that nothing stays behind.
+//! Properties of every run: its bounds, its end, its account under a storm, and that it leaves nothing in the kernel.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 

@@ -18,7 +18,7 @@ fn a_flame_graph_of_220000_places_with_names_of_4_kb_takes_bounded_memory() {
     let path = |name: &str| folder.join(name);
     let form = |form: &str| format!("{form}={}", path(form).display());
     let mut workload = Workload::behind_gate(&["jit", "2000", "110", "4000", "one"]);
-    // It says that it has begun where a program reads; its rows are too many to be kept.
+    // The start is read from JSON messages; its rows are too many to be kept.
     let mut tracing = tracejob(&["run", "page_fault", "-o", "json", "--duration", "3s"])
         .args(["-o", &form("folded"), "-o", &form("flamegraph")])
         .args(["--pid", &workload.pid().to_string()])
@@ -26,8 +26,8 @@ fn a_flame_graph_of_220000_places_with_names_of_4_kb_takes_bounded_memory() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(tracing.stderr.take().unwrap()).lines();
-    let started = said.next().unwrap().unwrap();
+    let mut messages = BufReader::new(tracing.stderr.take().unwrap()).lines();
+    let started = messages.next().unwrap().unwrap();
     assert!(started.contains("started"), "{started}");
     workload.go();
     let mut most = 0;
@@ -36,7 +36,7 @@ fn a_flame_graph_of_220000_places_with_names_of_4_kb_takes_bounded_memory() {
         tracing.try_wait().unwrap()
     });
     workload.end();
-    let account: String = said.map(Result::unwrap).collect();
+    let account: String = messages.map(Result::unwrap).collect();
     let size = |name| fs::metadata(path(name)).unwrap().len();
     let (svg, folded) = (size("flamegraph"), size("folded"));
     println!("{most} KiB; {svg} bytes of SVG, {folded} of folded stacks; {account}");
@@ -50,7 +50,7 @@ fn a_flame_graph_of_220000_places_with_names_of_4_kb_takes_bounded_memory() {
     assert_eq!(account["account"]["delivered"], all);
     assert!(most <= MOST, "{most} KiB");
     fs::remove_dir_all(folder).unwrap();
-    // Naming has a time limit: what is not named by then says so.
+    // Symbolizing has a timeout: a stack that is not symbolized by then is marked.
     if !counts.iter().any(|(len, _)| *len > 100 * 500) {
         assert!(lines.contains("[unknown]"));
         println!(
@@ -79,15 +79,15 @@ fn no_output_has_an_address_of_the_kernel_where_names_are_hidden() {
         .args(["read-into", "50"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&traced.stderr);
-    assert!(traced.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&traced.stderr);
+    assert!(traced.status.success(), "{stderr}");
     let json = String::from_utf8(traced.stdout).unwrap();
     let mut frames = 0;
     for line in json.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
         for frame in row["kernel_stack"].as_array().unwrap() {
             frames += 1;
-            // A kernel whose names everybody may see (kptr_restrict 0) gives them; a number from anything else tells where it lies.
+            // A kernel that shows its symbols to every user (kptr_restrict 0) has names; other numbers would reveal its place in memory.
             assert!(frame["offset"].as_u64().unwrap() < 1 << 20, "{frame}");
             if frame["name"] == "[kernel]" {
                 assert_eq!(

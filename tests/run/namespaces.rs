@@ -8,7 +8,7 @@ use std::{
 use tests::{Steps, needs, program, tracejob};
 
 /// `tracejob run` of a workload that opens a file, by unshare(1) with these options; `None` where there is no such program or option,
-/// which it says.
+/// and prints it.
 fn run_in(test: &str, options: &[&str]) -> Option<Output> {
     let works = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
     if !works(Command::new("unshare").args(options).arg("true")) {
@@ -64,10 +64,10 @@ fn a_command_in_another_pid_namespace_is_refused_with_what_to_do() {
     let Some(out) = run_in(test, &["--pid", "--fork", "--mount-proc"]) else {
         return;
     };
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(2), "{said}");
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{stderr}");
     assert!(
-        said.contains("-- COMMAND") && said.contains("hostPID"),
-        "{said}"
+        stderr.contains("-- COMMAND") && stderr.contains("hostPID"),
+        "{stderr}"
     );
 }

@@ -1,4 +1,4 @@
-//! Each kind of point on this kernel: its program runs while it is attached, decides what it decides, and is gone when it is detached.
+//! Each kind of point on this kernel: its program runs while it is attached, its verdict is applied, and detaching removes it.
 
 use engine::selftest::{Probe, refuses};
 use std::{
@@ -15,18 +15,22 @@ use tracers::{
     AddressCall, At, Direction, Names, Point, Side, fentry, fexit, fmod_ret, iter, raw_tp, tp_btf,
 };
 
-/// Detaches it: the kernel has none of its links any more.
+/// Detaches the probe, and waits until the kernel has none of its links.
 fn detach(probe: &mut Probe) {
     let links = probe.links();
     assert!(!links.is_empty());
     let there = in_kernel();
     assert!(links.iter().all(|link| there.contains(link)), "{links:?}");
     probe.detach();
-    let there = in_kernel();
-    assert!(!links.iter().any(|link| there.contains(link)), "{links:?}");
+    // Another test's thread may be between fork(2) and execve(2): its child has a copy of each descriptor until then.
+    until("the links to be gone", || {
+        let there = in_kernel();
+        (!links.iter().any(|link| there.contains(link))).then_some(())
+    });
 }
 
-/// Attaches the point's program, does what reaches it, and sees that it is gone when it is detached. Says why where this kernel lacks it.
+/// Attaches the program of the point, does an action that reaches it, and checks that detaching removes it. Prints the reason if this
+/// kernel lacks the point.
 fn reached(point: Point, test: &str, mut act: impl FnMut(&mut Probe)) {
     if let Some(reason) = refuses(&point).unwrap() {
         println!("SKIPPED points::{test}: {reason}");
@@ -93,7 +97,7 @@ fn a_denied_function_fails_with_eperm_until_it_is_detached() {
     let point = fmod_ret("security_task_getpgid").by("test_fmod_ret");
     let test = "a_denied_function_fails_with_eperm_until_it_is_detached";
     reached(point, test, |_| {
-        // No other test of this process asks for it. Without the program a test kernel answers 0, which rustix takes for a bug.
+        // No other test of this process calls it. Without the program a test kernel returns 0, which is an error for rustix.
         assert_eq!(getpgid(Some(getpid())), Err(rustix::io::Errno::PERM));
     });
 }
@@ -113,7 +117,7 @@ fn an_iterator_visits_every_thread_of_this_process() {
     });
 }
 
-/// Those who count the calls of this process do it one after the other.
+/// Lock of the tests that count the calls of this process.
 static COUNTING: Mutex<()> = Mutex::new(());
 
 fn counting() -> MutexGuard<'static, ()> {
@@ -134,7 +138,7 @@ fn kernel_functions(functions: &[&str], side: Side, program: &'static str) -> Po
     Point::new(At::KernelFunctions { functions, side }, program)
 }
 
-/// Whether this kernel has them, by its version and its symbols.
+/// Returns whether this kernel has points at kernel functions, by its version and its symbols.
 fn has_kernel_functions() -> bool {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
@@ -148,7 +152,7 @@ fn has_kernel_functions() -> bool {
     version >= (6, 7) && built
 }
 
-/// A point at kernel functions; `None` where this kernel lacks them, and says so as it should.
+/// Attaches a point at kernel functions; `None` if this kernel lacks them and the reason is right.
 fn at_kernel_functions(point: &Point, test: &str) -> Option<Probe> {
     let Some(reason) = refuses(point).unwrap() else {
         return Some(Probe::at(point.clone()).unwrap());
@@ -169,7 +173,7 @@ fn at_kernel_functions(point: &Point, test: &str) -> Option<Probe> {
     None
 }
 
-/// Sees that a point was reached so often. Where the kernel skipped runs, those of other processes among them, it counted them.
+/// Checks that a point was reached `times` times, except runs that the kernel skipped and counted; these may be of other processes.
 fn was_reached(probe: &Probe, times: u64) {
     let (hits, missed) = (probe.hits().unwrap(), probe.missed().unwrap());
     let all = hits == times || (hits < times && hits + missed >= times);
@@ -222,9 +226,9 @@ fn a_session_reaches_a_kernel_function_at_each_entry_and_return_until_it_is_deta
 }
 
 #[test]
-fn one_program_tells_its_kernel_functions_apart() {
+fn one_program_distinguishes_its_kernel_functions() {
     needs!("open");
-    let test = "one_program_tells_its_kernel_functions_apart";
+    let test = "one_program_distinguishes_its_kernel_functions";
     // Not in the order of their names, in which the kernel looks them up.
     let functions = [call("getppid"), call("eventfd2")];
     let functions = [functions[0].as_str(), functions[1].as_str()];
@@ -320,7 +324,7 @@ fn returns_of_many_calls_at_once_are_seen_or_counted() {
     needs!("open");
     const CALLS: u64 = 64;
     let test = "returns_of_many_calls_at_once_are_seen_or_counted";
-    // Nobody else here calls it.
+    // No other test calls it.
     let point = kernel_functions(&[&call("tee")], Side::Return, "test_kretprobe");
     let Some(probe) = at_kernel_functions(&point, test) else {
         return;
@@ -337,7 +341,7 @@ fn returns_of_many_calls_at_once_are_seen_or_counted() {
                 assert_eq!(rustix::pipe::tee(empty, to, 1, flags), Ok(0));
             });
         }
-        // All wait in it until nobody can write any more.
+        // All wait in the call until the pipe has no writer.
         for thread in started.iter().take(CALLS as usize) {
             let call = format!("/proc/self/task/{}/syscall", thread.as_raw_pid());
             let tee = format!("{} ", libc::SYS_tee);
@@ -352,7 +356,7 @@ fn returns_of_many_calls_at_once_are_seen_or_counted() {
     println!("{} of {CALLS} seen", probe.hits().unwrap());
 }
 
-/// The file of this program, and where in it a function is.
+/// Returns the file of this program, and the offset of a function in it.
 fn place_of(function: extern "C" fn(u64) -> u64) -> (CString, u64) {
     let address = function as usize as u64;
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -415,7 +419,7 @@ fn a_session_reaches_a_user_function_at_entry_and_return() {
     user_function_is_reached(Side::Session, "test_uprobe", 2, test);
 }
 
-/// A point at a cgroup, and what a process in it gets that connects: 0, or an error.
+/// Attaches a point at a cgroup, and returns the result of a connect(2) in it: 0, or an error.
 fn connecting(at: impl FnOnce(String) -> At, program: &'static str, test: &str) -> Option<i64> {
     let cgroup = Cgroup::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -433,7 +437,7 @@ fn connecting(at: impl FnOnce(String) -> At, program: &'static str, test: &str) 
     workload.go();
     assert!(workload.wait().success());
     let report = workload.reports().remove(0);
-    // Where the workload was refused, nobody has connected yet.
+    // If the workload was refused, there was no connection yet.
     drop(TcpStream::connect(&address));
     accepting.join().unwrap();
     assert!(probe.hits().unwrap() > 0);

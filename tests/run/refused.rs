@@ -1,18 +1,18 @@
-//! What cannot be traced is refused with what is wrong, and nothing is left running.
+//! Requests that cannot be traced are refused with a reason, and leave no process.
 
 use tests::{Cgroup, Trace, Workload, needs, program};
 
-/// A run that must not start: its status and what it says.
+/// Checks that a run does not start: its status and its message.
 fn refused(trace: Trace, status: i32, words: &[&str]) {
-    // One that does start ends by itself, so that the test can say so.
+    // A run that starts by mistake ends by itself, so that the test can report it.
     let outcome = trace.with(&["--duration", "10s"]).run();
-    assert!(!outcome.started(), "{}", outcome.said);
-    assert_eq!(outcome.status, Some(status), "{}", outcome.said);
+    assert!(!outcome.started(), "{}", outcome.stderr);
+    assert_eq!(outcome.status, Some(status), "{}", outcome.stderr);
     for word in words {
         assert!(
-            outcome.said.contains(word),
+            outcome.stderr.contains(word),
             "no {word:?} in {}",
-            outcome.said
+            outcome.stderr
         );
     }
     assert!(outcome.rows.is_empty());
@@ -54,7 +54,7 @@ fn a_thread_is_no_process() {
     needs!("open");
     let mut workload = Workload::behind_gate("threads 1 say-tid-until-eof");
     workload.go();
-    let tid = workload.said("tid").to_string();
+    let tid = workload.message("tid").to_string();
     refused(Trace::of("open").with(&["--pid", &tid]), 1, &[&tid]);
     workload.end();
 }
@@ -65,7 +65,7 @@ fn a_process_that_has_ended_and_is_not_waited_for_is_not_traced_for_ever() {
     // Its child is a zombie until it ends itself.
     let mut workload = Workload::behind_gate("zombie , until-eof");
     workload.go();
-    let zombie = workload.said("zombie").to_string();
+    let zombie = workload.message("zombie").to_string();
     let outcome = Trace::of("open")
         .with(&["--pid", &zombie, "--duration", "20s"])
         .run();
@@ -150,7 +150,7 @@ fn a_target_beyond_the_kernels_numbers_is_refused() {
     needs!("open");
     for pid in ["0", "4294967295", "99999999999", "-1", "x"] {
         let outcome = Trace::of("open").with(&[&format!("--pid={pid}")]).run();
-        assert!(!outcome.started(), "{pid}: {}", outcome.said);
+        assert!(!outcome.started(), "{pid}: {}", outcome.stderr);
         assert!(
             matches!(outcome.status, Some(1 | 2)),
             "{pid}: {:?}",
@@ -160,7 +160,7 @@ fn a_target_beyond_the_kernels_numbers_is_refused() {
 }
 
 #[test]
-fn without_capabilities_it_says_which_are_missing() {
+fn missing_capabilities_are_named() {
     if std::env::var_os("TRACEJOB_TEST_CAPS").is_some() {
         return; // Something else is dropped there already.
     }
@@ -171,10 +171,10 @@ fn without_capabilities_it_says_which_are_missing() {
         .args(["run", "open", "--", "true"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("CAP_BPF") && said.contains("setcap"),
-        "{said}"
+        stderr.contains("CAP_BPF") && stderr.contains("setcap"),
+        "{stderr}"
     );
 }

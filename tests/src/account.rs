@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What became of every event.
+/// Account of all events of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Events that selection and options let through.
@@ -69,9 +69,14 @@ fn number(value: &Value, key: &str) -> u64 {
 }
 
 impl Account {
-    /// Stacks that are deeper than they are recorded.
+    /// Number of stacks that are deeper than the recorded depth.
     pub fn stacks_truncated(&self) -> u64 {
         number(&self.raw, "stacks_truncated")
+    }
+
+    /// Number of rows without a stack, for which there was no room.
+    pub fn stacks_missing(&self) -> u64 {
+        number(&self.raw, "stacks_missing")
     }
 
     pub(crate) fn read(raw: &Value) -> Self {
@@ -93,14 +98,14 @@ impl Account {
             missed_runs: number(raw, "missed_runs"),
             complete: raw["complete"]
                 .as_bool()
-                .expect("it says whether it is complete"),
+                .expect("an account has `complete`"),
             elapsed_ns: number(raw, "elapsed_ns"),
             ended: raw["ended"].as_str().unwrap_or_default().to_owned(),
             raw: raw.clone(),
         }
     }
 
-    /// What must hold in every account; `rows` is how many events the rows have, where that can be told of them.
+    /// Checks what holds in every account. `rows` is the number of events in the rows, if they can be counted.
     pub(crate) fn must_balance(&self, rows: Option<u64>) {
         let left_out = self.filtered + self.beyond_limit + self.sampled;
         let sum = self.delivered + left_out + self.lost.total();

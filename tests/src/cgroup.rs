@@ -47,7 +47,7 @@ impl Cgroup {
         new(&root(), name)
     }
 
-    /// A new one that the memory controller limits to so many bytes, without swap; of whichever version has that controller.
+    /// Creates a cgroup with a limit of memory in bytes, without swap, in the hierarchy that has the memory controller.
     pub fn with_memory(bytes: u64) -> Self {
         let group = Self::new();
         match group.limit_memory(bytes) {

@@ -11,7 +11,7 @@ pub struct JumpedClock {
 impl JumpedClock {
     /// Lets the clock jump; `None` where it is not a test kernel's.
     pub fn by(seconds: i64) -> Option<Self> {
-        // What the environment says may be anybody's; the kernel's command line is whoever booted it's.
+        // Any user can set the environment, but only the owner of the machine sets the kernel's command line.
         let command = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         let ours = command
             .split_whitespace()

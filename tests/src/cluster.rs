@@ -1,6 +1,6 @@
 //! Kubernetes for tests: a real API server with its etcd, in a network namespace that the test makes and that goes with it.
 //!
-//! TRACEJOB_CLUSTER says where the programs are: folders with `:` between them, as `cargo xtask cluster` builds them.
+//! TRACEJOB_CLUSTER has the paths of the programs: folders with `:` between them, as `cargo xtask cluster` builds them.
 
 mod containerd;
 mod kubectl;
@@ -41,10 +41,10 @@ pub struct ControlPlane {
 /// A program of the cluster.
 ///
 /// # Panics
-/// Where there is none: `cargo xtask` sets them up.
+/// If the program does not exist: `cargo xtask` downloads it.
 pub fn cluster_program(name: &str) -> PathBuf {
     let folders = std::env::var("TRACEJOB_CLUSTER")
-        .expect("TRACEJOB_CLUSTER says where Kubernetes is: run by `cargo xtask`");
+        .expect("TRACEJOB_CLUSTER has the folders of Kubernetes: run `cargo xtask`");
     folders
         .split(':')
         .map(|folder| Path::new(folder).join(name))
@@ -168,13 +168,13 @@ impl ControlPlane {
             "--allow-privileged=true".to_owned(),
         ];
         arguments.extend(match self.whole {
-            // Nobody makes them here: there is no controller manager.
+            // No controller manager creates them here.
             false => vec!["--disable-admission-plugins=ServiceAccount".to_owned()],
             true => vec![
                 "--enable-admission-plugins=NodeRestriction".to_owned(),
                 format!("--kubelet-client-certificate={}", file("apiserver.crt")),
                 format!("--kubelet-client-key={}", file("apiserver.key")),
-                // Nodes' names are nowhere to be looked up.
+                // No name server resolves the names of nodes.
                 "--kubelet-preferred-address-types=InternalIP".to_owned(),
             ],
         });
@@ -251,13 +251,13 @@ impl ControlPlane {
         self.pki.kubeconfig(user, groups, API)
     }
 
-    /// That of who may do everything.
+    /// The kubeconfig of an administrator.
     pub fn admin(&self) -> PathBuf {
         self.pki.file("admin.kubeconfig")
     }
 }
 
-/// kubectl as who may do everything.
+/// kubectl with the rights of an administrator.
 impl std::ops::Deref for ControlPlane {
     type Target = Kubectl;
 

@@ -1,4 +1,4 @@
-//! Descriptions of tracers by `tracejob describe`. The harness knows no column by its name.
+//! Descriptions of tracers by `tracejob describe`. The harness names no column.
 
 use crate::trace::tracejob;
 use serde_json::Value;

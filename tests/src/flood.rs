@@ -1,4 +1,4 @@
-//! Floods of connections. Each goes on until it is told to stop.
+//! Floods of connections. Each continues until it is stopped.
 
 use crate::until;
 use rustix::net::{AddressFamily, SocketType};
@@ -101,7 +101,7 @@ impl Attack {
         self.done.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Waits until it has done so much.
+    /// Waits until this number of connections or bytes is reached.
     pub fn until(&self, done: usize) {
         until("the attack to be under way", || {
             (self.done() >= done).then_some(())
@@ -119,7 +119,7 @@ pub fn beside<T>(attack: impl FnOnce(&Attack) + Send, other: impl FnOnce(&Attack
     let running = Attack::default();
     thread::scope(|scope| {
         scope.spawn(|| attack(&running));
-        // A panic below must not wait for an attack that nobody stops.
+        // After a panic below, nothing else would stop the attack.
         let _stops = Stop(&running);
         other(&running)
     })

@@ -35,7 +35,7 @@ pub fn held_by(pid: u32) -> BTreeSet<String> {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.map(|value| value.trim().to_owned())
         };
-        // A link says its program's id too.
+        // The information of a link has the id of its program too.
         if let Some(id) = field("link_id:") {
             held.insert(format!("link {id}"));
         } else if let Some(id) = field("map_id:") {

@@ -1,6 +1,6 @@
 //! The harness: starts `tracejob` and workloads, waits for what must happen, and checks rows against the truth.
 //!
-//! Where things are and which capabilities `tracejob` gets is said by the environment:
+//! Environment variables define the paths, and the capabilities of `tracejob`:
 //! TRACEJOB_BIN (its path), TRACEJOB_TEST_CAPS (`bpf,perfmon`: with these alone), TRACEJOB_TEST_VM (this machine is a test kernel's
 //! own, so that everything on it may be traced).
 #![forbid(unsafe_code)]
@@ -46,4 +46,4 @@ pub use steps::Steps;
 pub use support::{all_tracers, in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent, tracejob, tracejob_path};
 pub use wait::{deadline, join, until, until_within};
-pub use workload::{Report, Workload, cgroup_of, executable, folder, program};
+pub use workload::{Report, Workload, cgroup_of, copy_of_workload, executable, folder, program};

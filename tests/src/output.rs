@@ -1,4 +1,4 @@
-//! What a program prints, taken in by threads so that it never waits for us.
+//! Output of programs, read by threads so that a program never waits for its reader.
 
 use serde_json::Value;
 use std::{
@@ -10,10 +10,10 @@ use std::{
 
 /// JSON values that several programs wrote to one stream, and any other lines.
 #[derive(Clone, Default)]
-pub(crate) struct Messages(Arc<Mutex<Said>>);
+pub(crate) struct Messages(Arc<Mutex<Received>>);
 
 #[derive(Default)]
-struct Said {
+struct Received {
     rest: String,
     values: Vec<Value>,
     text: String,
@@ -28,21 +28,22 @@ impl Messages {
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(n @ 1..) = stream.read(&mut buffer) {
-                own.with(|said| said.take(&String::from_utf8_lossy(&buffer[..n])));
+                own.with(|received| received.take(&String::from_utf8_lossy(&buffer[..n])));
             }
-            own.with(|said| said.closed = true);
+            own.with(|received| received.closed = true);
         });
         (messages, reader)
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Said) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, action: impl FnOnce(&mut Received) -> T) -> T {
+        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The values of all messages `{key: value}` so far.
     pub(crate) fn all(&self, key: &str) -> Vec<Value> {
-        self.with(|said| {
-            said.values
+        self.with(|received| {
+            received
+                .values
                 .iter()
                 .filter_map(|value| value.get(key))
                 .cloned()
@@ -50,25 +51,25 @@ impl Messages {
         })
     }
 
-    /// The first message `{key: value}`; `Err` with everything else that was said if the stream ended without it.
+    /// The first message `{key: value}`; `Err` with the whole text of the stream if it ended without that message.
     pub(crate) fn first(&self, key: &str) -> Option<Result<Value, String>> {
         self.with(
-            |said| match said.values.iter().find_map(|value| value.get(key)) {
+            |received| match received.values.iter().find_map(|value| value.get(key)) {
                 Some(value) => Some(Ok(value.clone())),
-                None if said.closed => Some(Err(said.everything())),
+                None if received.closed => Some(Err(received.everything())),
                 None => None,
             },
         )
     }
 
-    /// Everything that was said.
+    /// The whole text of the stream.
     pub(crate) fn everything(&self) -> String {
-        self.with(|said| said.everything())
+        self.with(|received| received.everything())
     }
 }
 
-impl Said {
-    /// Two programs may write into one line: values are told apart by JSON itself.
+impl Received {
+    /// Adds a part of the stream. Two programs may write into one line, so JSON itself separates the values.
     fn take(&mut self, more: &str) {
         self.rest.push_str(more);
         loop {
@@ -147,8 +148,8 @@ impl Rows {
         (rows, reader)
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Taken) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, action: impl FnOnce(&mut Taken) -> T) -> T {
+        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many of the first dataset there are.

@@ -22,8 +22,8 @@ impl<T: Into<Value>> From<T> for Wanted {
     }
 }
 
-/// Every column of the row has a wanted value, and all that is wrong is told at once.
-/// A column that is wanted and absent is wrong, and so is one that nobody wants.
+/// Checks that every column of the row has a wanted value, and reports all errors at once.
+/// A wanted column that is absent is an error, and so is a column without a wanted value.
 pub fn check(row: &Value, wanted: &[(&str, Wanted)]) {
     let mut wrong = Vec::new();
     for (column, want) in wanted {
@@ -46,7 +46,7 @@ pub fn check(row: &Value, wanted: &[(&str, Wanted)]) {
     for column in row.as_object().unwrap().keys() {
         if !wanted.iter().any(|(name, _)| name == column) {
             wrong.push(format!(
-                "{column} is {}, and nothing is known about it",
+                "{column} is {}, and has no wanted value",
                 row[column]
             ));
         }

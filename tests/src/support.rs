@@ -1,25 +1,25 @@
-//! What this machine allows.
+//! Features of this machine and its kernel, and capabilities under test.
 
 use crate::tracejob_path;
 use serde_json::Value;
 use std::{process::Command, sync::OnceLock};
 
-/// Whether this machine is a test kernel's own: then everything on it may be traced.
+/// Returns whether this machine runs a test kernel: then everything on it may be traced.
 pub fn in_vm() -> bool {
     std::env::var_os("TRACEJOB_TEST_VM").is_some()
 }
 
-/// Whether the kernel preempts programs at tracepoints, and skips them for other tasks meanwhile: since Linux 7.0.
+/// Returns whether the kernel preempts programs at tracepoints, and skips them for other tasks meanwhile: since Linux 7.0.
 pub fn skips_runs() -> bool {
     let system = rustix::system::uname();
     let release = system.release().to_str().unwrap();
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7
 }
 
-/// An MPTCP socket, or why this kernel has none.
+/// Creates an MPTCP socket.
 ///
 /// # Errors
-/// Where the kernel is built without MPTCP, or it is switched off.
+/// If the kernel is built without MPTCP, or MPTCP is disabled.
 pub fn mptcp_socket() -> Result<std::os::fd::OwnedFd, String> {
     use rustix::net::{AddressFamily, SocketType, ipproto, socket};
     socket(
@@ -30,7 +30,7 @@ pub fn mptcp_socket() -> Result<std::os::fd::OwnedFd, String> {
     .map_err(|error| format!("this kernel makes no MPTCP sockets: {error}"))
 }
 
-/// Whether there is MPTCP here; says that the test of this name is skipped where there is none.
+/// Returns whether this kernel has MPTCP. If not, prints that the test of this name is skipped.
 pub fn mptcp_here(test: &str) -> bool {
     match mptcp_socket() {
         Ok(_) => true,
@@ -51,7 +51,7 @@ fn list_of_root() -> &'static [Value] {
 fn list() -> &'static [Value] {
     static LIST: OnceLock<Vec<Value>> = OnceLock::new();
     LIST.get_or_init(|| {
-        let Some(all) = capabilities(Whose::Every) else {
+        let Some(all) = capabilities(Requiring::Every) else {
             return list_of_root().to_vec();
         };
         let mut command = Command::new(crate::program("workload"));
@@ -68,32 +68,32 @@ fn listed(command: &mut Command) -> Vec<Value> {
     list["tracers"].as_array().unwrap().clone()
 }
 
-/// Whose required capabilities a program gets besides those under test.
+/// Tracers whose required capabilities a program gets in addition to those under test.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose<'a> {
-    /// Nobody's.
+pub(crate) enum Requiring<'a> {
+    /// No tracer.
     None,
-    /// Those of this tracer.
+    /// This tracer.
     One(&'a str),
-    /// Those of every tracer.
+    /// Every tracer.
     Every,
 }
 
-/// The capabilities with which the program is to be tested; none where it is to have all.
-pub(crate) fn capabilities(whose: Whose<'_>) -> Option<String> {
+/// Returns the capabilities under test; `None` if the program gets all.
+pub(crate) fn capabilities(tracers: Requiring<'_>) -> Option<String> {
     let mut all = std::env::var("TRACEJOB_TEST_CAPS").ok()?;
     if all.is_empty() {
         return None;
     }
-    let is_meant = |tracer: &&Value| match whose {
-        Whose::None => false,
-        Whose::One(name) => tracer["name"] == name,
-        Whose::Every => true,
+    let is_required_by = |tracer: &&Value| match tracers {
+        Requiring::None => false,
+        Requiring::One(name) => tracer["name"] == name,
+        Requiring::Every => true,
     };
-    match whose {
-        Whose::None => {}
-        Whose::One(_) | Whose::Every => {
-            let tracers = list_of_root().iter().filter(is_meant);
+    match tracers {
+        Requiring::None => {}
+        Requiring::One(_) | Requiring::Every => {
+            let tracers = list_of_root().iter().filter(is_required_by);
             tracers.for_each(|tracer| required(tracer, &mut all));
         }
     }
@@ -130,11 +130,11 @@ pub fn tracers() -> Vec<String> {
         .collect()
 }
 
-/// Whether a tracer runs on this kernel with these capabilities. If not, the test is skipped aloud, with the tracer's own reason.
+/// Returns whether a tracer runs on this kernel with these capabilities. If not, prints that the test is skipped, with the tracer's reason.
 /// `test` is the type name of a function in the test.
 pub fn runs_here(tracer: &str, test: &str) -> bool {
     let listed = list().iter().find(|one| one["name"] == tracer);
-    let listed = listed.unwrap_or_else(|| panic!("`tracejob list` knows no {tracer}"));
+    let listed = listed.unwrap_or_else(|| panic!("`tracejob list` does not list {tracer}"));
     if listed["supported"] == true {
         return true;
     }
@@ -144,7 +144,7 @@ pub fn runs_here(tracer: &str, test: &str) -> bool {
     false
 }
 
-/// Returns from the test where the tracer does not run on this kernel, which it says.
+/// Returns from the test if the tracer does not run on this kernel, and prints the reason.
 #[macro_export]
 macro_rules! needs {
     ($tracer:literal) => {{

@@ -1,10 +1,10 @@
-//! A run of `tracejob run … -o json`, and what came of it.
+//! Runs of `tracejob run … -o json`, and their results.
 
 use crate::{
     Account, Steps, Workload, deadline,
     described::{described, events, further},
     output::{Messages, Rows, Taken},
-    support::{Whose, capabilities, skips_runs},
+    support::{Requiring, capabilities, skips_runs},
     until,
     workload::{Report, program},
 };
@@ -37,11 +37,11 @@ pub struct Tracing {
     of_dataset: bool,
 }
 
-/// Hears what a command says.
+/// Reader of the messages of a command.
 pub struct Listener(Messages);
 
 impl Listener {
-    /// Waits until it has said `{"said":"word"}`.
+    /// Waits for the message `{"said":"word"}`.
     pub fn wait_for(&self, word: &str) {
         until(word, || {
             self.0.all("said").contains(&word.into()).then_some(())
@@ -60,37 +60,37 @@ pub struct Outcome {
     account: Option<Account>,
     /// Its exit status; `None` where a signal killed it.
     pub status: Option<i32>,
-    /// What the workload that it started says about itself, and about its children.
+    /// Reports of the workload that it started, and of its children.
     pub reports: Vec<Report>,
     /// Everything on stderr.
-    pub said: String,
+    pub stderr: String,
 }
 
-/// The program under test with the capabilities that it is to be tested with.
+/// Returns the command of the program under test, with the capabilities under test.
 pub fn tracejob(args: &[impl AsRef<OsStr>]) -> Command {
-    let whose = match args {
+    let tracer = match args {
         [command, tracer, ..] if command.as_ref() == "run" => tracer.as_ref().to_str(),
         _ => None,
     };
-    let whose = whose.map_or(Whose::None, Whose::One);
-    let mut command = with_capabilities(tracejob_path(), args, whose);
-    // Whoever runs the tests may use an agent.
+    let tracers = tracer.map_or(Requiring::None, Requiring::One);
+    let mut command = with_capabilities(tracejob_path(), args, tracers);
+    // The environment of the tests may name an agent.
     command.env_remove("TRACEJOB_AGENT");
     command
 }
 
-/// The daemon, which cargo puts beside the command line.
+/// Returns the command of the daemon, which cargo puts beside the command line.
 pub fn agent(args: &[impl AsRef<OsStr>]) -> Command {
     with_capabilities(
         tracejob_path().with_file_name("tracejob-agent"),
         args,
-        Whose::Every,
+        Requiring::Every,
     )
 }
 
-/// A program with the capabilities that are under test.
-fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>], whose: Whose<'_>) -> Command {
-    let mut command = match capabilities(whose) {
+/// Returns the command of a program with the capabilities under test.
+fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>], tracers: Requiring<'_>) -> Command {
+    let mut command = match capabilities(tracers) {
         Some(capabilities) => {
             let mut command = Command::new(program("workload"));
             command.arg("with-caps").arg(capabilities).arg(path);
@@ -102,7 +102,7 @@ fn with_capabilities(path: PathBuf, args: &[impl AsRef<OsStr>], whose: Whose<'_>
     command
 }
 
-/// The program `tracejob`: the one that is to be tested, else the one beside the tests.
+/// Returns the path of `tracejob`: TRACEJOB_BIN, else the program beside the tests.
 pub fn tracejob_path() -> PathBuf {
     std::env::var_os("TRACEJOB_BIN").map_or_else(|| program("tracejob"), PathBuf::from)
 }
@@ -171,7 +171,7 @@ impl Trace {
     pub fn start(self) -> Tracing {
         let tracing = self.spawn();
         let started = until("the trace to start", || tracing.started());
-        started.unwrap_or_else(|said| panic!("the trace did not start: {said}"));
+        started.unwrap_or_else(|messages| panic!("the trace did not start: {messages}"));
         tracing
     }
 
@@ -180,7 +180,7 @@ impl Trace {
         self.spawn().finish()
     }
 
-    /// Starts it, come of it what may.
+    /// Starts it, and does not wait for the trace to start.
     pub fn spawn(self) -> Tracing {
         let Self {
             mut args,
@@ -224,7 +224,7 @@ impl Tracing {
         self.child.id()
     }
 
-    /// Whether it has begun, or what it said instead.
+    /// Returns whether the trace has begun; `Err` with its messages if it ended before.
     fn started(&self) -> Option<Result<(), String>> {
         let begun = self.messages.first("started")?;
         Some(begun.map(|_| ()))
@@ -236,21 +236,21 @@ impl Tracing {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// What the command says, also when the tracer is gone.
+    /// Returns a reader of the messages of the command, which stays valid after the end of the tracer.
     pub fn listen(&self) -> Listener {
         Listener(self.messages.clone())
     }
 
-    /// Waits until it has printed so many rows.
+    /// Waits until the trace has printed this number of rows.
     pub fn wait_for_rows(&self, count: u64) {
         until("rows", || (self.rows.count() >= count).then_some(()));
     }
 
-    /// Does something while it does not run: its ring fills up.
-    pub fn while_nobody_reads<T>(&self, action: impl FnOnce() -> T) -> T {
+    /// Does something while the trace is stopped and its ring fills up.
+    pub fn while_stopped<T>(&self, action: impl FnOnce() -> T) -> T {
         self.signal(Signal::STOP);
         let stat = format!("/proc/{}/stat", self.pid());
-        until("the trace to stand still", || {
+        until("the trace to be stopped", || {
             let text = std::fs::read_to_string(&stat).unwrap();
             text.rsplit(") ")
                 .next()
@@ -262,7 +262,7 @@ impl Tracing {
         done
     }
 
-    /// Asks it to end, as Ctrl-C does, and waits for its end.
+    /// Ends the trace as Ctrl-C does, and waits for its end.
     pub fn stop(self) -> Outcome {
         self.signal(Signal::INT);
         self.finish()
@@ -274,11 +274,11 @@ impl Tracing {
         self.child.wait().unwrap();
     }
 
-    /// How many events of the account its rows are.
+    /// Returns the number of events of the account that the rows have.
     fn events(&self, rows: &Taken) -> Option<u64> {
         let tracer = match self.messages.first("started") {
             Some(Ok(started)) => started["tracer"].as_str().unwrap().to_owned(),
-            other => panic!("a trace with an account said when it started: {other:?}"),
+            other => panic!("a trace with an account reported no start: {other:?}"),
         };
         if self.estimates {
             return None;
@@ -290,7 +290,7 @@ impl Tracing {
                 Some(rows.count)
             }
         };
-        // Where one is asked for, nothing is known of the others.
+        // Only the rows of the requested dataset are printed.
         if self.of_dataset {
             return None;
         }
@@ -304,7 +304,7 @@ impl Tracing {
         })
     }
 
-    /// Waits for its end, and checks what holds for every run.
+    /// Waits for the end of the trace, and checks what holds for every run.
     pub fn finish(mut self) -> Outcome {
         let end = Instant::now() + 3 * deadline();
         let status = until("the trace to end", || {
@@ -317,7 +317,7 @@ impl Tracing {
         let rows = self.rows.take();
         let account = self.messages.all("account").last().map(Account::read);
         if let Some(account) = &account {
-            // Shown where the test fails: a count that is wrong may be a loss that is told.
+            // Shown if the test fails: a wrong count may be a reported loss.
             println!("account: {}", account.raw);
             account.must_balance(self.events(&rows));
             let wanted = match account.ended.as_str() {
@@ -344,7 +344,7 @@ impl Tracing {
                 .iter()
                 .map(Report::read)
                 .collect(),
-            said: self.messages.everything(),
+            stderr: self.messages.everything(),
         }
     }
 }
@@ -362,11 +362,11 @@ impl Outcome {
     pub fn account(&self) -> &Account {
         self.account
             .as_ref()
-            .unwrap_or_else(|| panic!("there is no account: {}", self.said))
+            .unwrap_or_else(|| panic!("there is no account: {}", self.stderr))
     }
 
-    /// The account of a run that must have lost nothing.
-    /// Since Linux 7.0 the kernel may skip runs of programs in any trace; that the account tells of them is then enough here.
+    /// Returns the account of a run that must have lost nothing.
+    /// Since Linux 7.0 the kernel may skip runs of programs in any trace: these must be in the account.
     pub fn complete(&self) -> &Account {
         let account = self.account();
         assert_eq!(account.lost.total(), 0, "{}", account.raw);
@@ -374,8 +374,8 @@ impl Outcome {
         account
     }
 
-    /// So many of something were seen of so many that there were: for what several tasks do at once.
-    /// Exactly all, but for the runs of programs that a kernel since Linux 7.0 skipped and that the account tells of.
+    /// Checks that `seen` of `truth` events were seen, for events of several concurrent tasks.
+    /// That is all of them, except the runs of programs that a kernel since Linux 7.0 skipped and the account counts.
     pub fn saw(&self, seen: u64, truth: u64) {
         let account = self.complete();
         assert!(seen <= truth, "{seen} of {truth}: {}", account.raw);
@@ -395,7 +395,7 @@ impl Outcome {
     pub fn report(&self) -> &Report {
         self.reports
             .last()
-            .unwrap_or_else(|| panic!("the workload reported nothing: {}", self.said))
+            .unwrap_or_else(|| panic!("the workload reported nothing: {}", self.stderr))
     }
 
     /// The rows of a further dataset.

@@ -1,4 +1,4 @@
-//! The workload: started behind a gate, let go when tracing has begun, and asked for the truth.
+//! The workload: waits at a gate until tracing has begun, and reports what it did.
 
 use crate::{Steps, output::Messages, until};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub struct Workload {
     reader: Option<JoinHandle<()>>,
 }
 
-/// What a workload says that it did.
+/// Report of a workload about its own actions.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Its process, as it numbers itself.
@@ -54,13 +54,7 @@ impl Workload {
         before: &(impl Steps + ?Sized),
         steps: &(impl Steps + ?Sized),
     ) -> Self {
-        let mut command = Command::new(program("workload"));
-        let before = before.words();
-        if !before.is_empty() {
-            command.args(before).arg(",");
-        }
-        command.args(["gate", ","]).args(steps.words());
-        Self::start(&mut command).ready()
+        Self::of_file_behind_gate_after(&program("workload"), before, steps)
     }
 
     /// Starts one whose steps have a gate among them, in a child for instance, and waits until it is there.
@@ -74,7 +68,7 @@ impl Workload {
     }
 
     fn ready(self) -> Self {
-        self.said("ready");
+        self.message("ready");
         self
     }
 
@@ -99,6 +93,37 @@ impl Workload {
         Self::behind_gate_after("", steps)
     }
 
+    /// Starts a workload that waits at a gate, in a file of its own.
+    ///
+    /// A trace of functions of a file writes breakpoints into each process of that file. Each takes a page of the process's cgroup, so a
+    /// process at its memory limit would be killed for a trace of another test.
+    pub fn of_own_file_behind_gate_after(
+        before: &(impl Steps + ?Sized),
+        steps: &(impl Steps + ?Sized),
+    ) -> Self {
+        let folder = folder();
+        let own = folder.join("workload");
+        copy_of_workload(&own);
+        let workload = Self::of_file_behind_gate_after(&own, before, steps);
+        // It runs, and needs the path no more.
+        fs::remove_dir_all(folder).unwrap();
+        workload
+    }
+
+    fn of_file_behind_gate_after(
+        file: &Path,
+        before: &(impl Steps + ?Sized),
+        steps: &(impl Steps + ?Sized),
+    ) -> Self {
+        let mut command = Command::new(file);
+        let before = before.words();
+        if !before.is_empty() {
+            command.args(before).arg(",");
+        }
+        command.args(["gate", ","]).args(steps.words());
+        Self::start(&mut command).ready()
+    }
+
     /// Its process, as this one numbers it.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -114,13 +139,13 @@ impl Workload {
         self.stdin = None;
     }
 
-    /// The value of the first message `{key: value}` that it says.
-    pub fn said(&self, key: &str) -> Value {
-        let said = until(key, || self.messages.first(key));
-        said.unwrap_or_else(|everything| panic!("it ended before it said {key:?}: {everything}"))
+    /// Waits for the first message `{key: value}` of the workload, and returns its value.
+    pub fn message(&self, key: &str) -> Value {
+        let first = until(key, || self.messages.first(key));
+        first.unwrap_or_else(|all| panic!("the workload ended without the message {key:?}: {all}"))
     }
 
-    /// Waits until it says `{"said":"word"}`.
+    /// Waits for the message `{"said":"word"}`.
     pub fn wait_for(&self, word: &str) {
         until(word, || {
             self.messages
@@ -135,7 +160,7 @@ impl Workload {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end, while a child of its may still be there and speak.
+    /// Waits for its end; its children may still run and write messages.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         until("the workload to end", || self.child.try_wait().unwrap())
     }
@@ -233,9 +258,24 @@ pub fn cgroup_of(pid: u32) -> u64 {
         .ino()
 }
 
-/// Writes a script or another small program.
+/// Writes a script or another program.
+///
+/// Another process writes it: a child that another thread forks would have a copy of this process's descriptor until its execve(2), and
+/// the kernel executes no file that is open for writing (ETXTBSY).
 pub fn executable(path: &Path, text: impl AsRef<[u8]>) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut writer = Command::new("sh")
+        .args(["-c", r#"cat > "$0" && chmod 755 "$0""#])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = writer.stdin.take().unwrap();
+    input.write_all(text.as_ref()).unwrap();
+    drop(input);
+    assert!(writer.wait().unwrap().success(), "{}", path.display());
+}
+
+/// Copies the program `workload` to a path, for a process with a file of its own.
+pub fn copy_of_workload(path: &Path) {
+    executable(path, fs::read(program("workload")).unwrap());
 }

@@ -1,4 +1,4 @@
-//! What a person sees: `tracejob` in a real pseudo-terminal, its screen read by a terminal emulator.
+//! `tracejob` in a real pseudo-terminal, with its screen read by a terminal emulator.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -34,14 +34,14 @@ impl Drop for Busy {
     }
 }
 
-/// It ends by itself with an account of nothing lost; where a kernel skips runs, also with one that tells of such runs alone.
+/// Checks that the trace ends by itself and lost nothing, except runs that the kernel skipped.
 fn ends_well(terminal: &mut Terminal) {
     let status = terminal.end();
     let all = terminal.everything();
-    let told = skips_runs() && all.contains("0 lost") && all.contains("skipped by the kernel");
+    let skipped = skips_runs() && all.contains("0 lost") && all.contains("skipped by the kernel");
     match status {
         Some(0) => assert!(all.contains("complete: "), "{all}"),
-        Some(3) => assert!(told, "{all}"),
+        Some(3) => assert!(skipped, "{all}"),
         other => panic!("it ended with {other:?}: {all}"),
     }
 }
@@ -73,7 +73,7 @@ fn a_table_of_counts_is_redrawn_in_place_and_ctrl_c_ends_it_with_the_whole_table
     };
     let before =
         terminal.wait_for_value("a count", |screen| Some(calls(screen)).filter(|n| *n > 0));
-    terminal.wait_for("the count growing in its place", |screen| {
+    terminal.wait_for("the growing count in the same row", |screen| {
         calls(screen) > before
     });
     let headings = terminal
@@ -157,7 +157,7 @@ fn rows_come_as_they_happen_and_what_a_target_calls_its_files_cannot_move_the_cu
 }
 
 #[test]
-fn a_bounded_run_says_how_long_it_still_takes() {
+fn a_bounded_run_shows_its_remaining_time() {
     let busy = Busy::start();
     // Longer than any machine takes to show it.
     let options = ["--duration", "2h", "--pid", &busy.pid()];

@@ -41,7 +41,7 @@ impl Terminal {
         Self::start_with(rows, columns, args, &[])
     }
 
-    /// Starts `tracejob` as the leader of a session whose terminal this is.
+    /// Starts `tracejob` as the leader of a session with this terminal.
     pub(crate) fn start_with(
         rows: u16,
         columns: u16,
@@ -65,7 +65,7 @@ impl Terminal {
             .args(args)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
-            // Cargo's, which would make every program that is traced look through its folders first.
+            // Set by cargo: every traced program would search these folders first.
             .env_remove("LD_LIBRARY_PATH")
             .envs(env.iter().copied())
             .stdin(stdio())

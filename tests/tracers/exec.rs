@@ -3,14 +3,15 @@
 mod answered;
 
 use crate::{
-    Columns, Who,
+    Columns, Task,
     conformance::{Entry, Expects, conforms},
     during, result, steps,
 };
 use serde_json::{Value, json};
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::PathBuf};
 use tests::{
-    Outcome, Report, Steps, Trace, Workload, bytes, check, executable, folder, needs, program,
+    Outcome, Report, Steps, Trace, Workload, bytes, check, copy_of_workload, executable, folder,
+    needs, program,
 };
 
 /// The entry of the conformance suite. The program does not exist, so that the process stays what it is.
@@ -41,9 +42,9 @@ fn traced_after(
     (outcome, report, workload)
 }
 
-fn columns(who: &Who, report: &Report, ppid: u32, filename: &[u8], args: &[&[u8]]) -> Columns {
+fn columns(task: &Task, report: &Report, ppid: u32, filename: &[u8], args: &[&[u8]]) -> Columns {
     let args: Vec<Value> = args.iter().map(|arg| bytes(arg)).collect();
-    let mut wanted = who.columns();
+    let mut wanted = task.columns();
     wanted.extend([
         ("time", during(report)),
         ("ppid", ppid.into()),
@@ -66,7 +67,7 @@ impl Programs {
 
     fn nothing(&self, name: impl AsRef<OsStr>) -> PathBuf {
         let path = self.0.join(name.as_ref());
-        fs::copy(program("workload"), &path).unwrap();
+        copy_of_workload(&path);
         path
     }
 }
@@ -87,14 +88,14 @@ fn a_program_that_starts_is_one_row_with_its_file_its_arguments_and_its_parent()
     let (outcome, report, workload) =
         traced_after(&before, &format!("spawn {} zero getppid 1", path.display()));
     let child = report.number("child") as u32;
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "true",
-        ..Who::process(child)
+        ..Task::process(child)
     };
     let mut wanted = columns(
-        &who,
+        &task,
         &report,
         workload.pid(),
         path.as_os_str().as_bytes(),
@@ -123,13 +124,13 @@ fn failure(call: &str, path: &OsStr, before: &str, uid: u32, errno: i32, error: 
         &steps(&[&"exec-fails", &call, &path, &"zero", &"", &"two words"]),
     );
     assert_eq!(report.note("result"), json!(-errno));
-    let who = Who {
+    let task = Task {
         uid,
         gid: uid,
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
     let mut wanted = columns(
-        &who,
+        &task,
         &report,
         std::process::id(),
         path.as_bytes(),
@@ -310,7 +311,7 @@ fn a_hundred_arguments_are_whole() {
 }
 
 #[test]
-fn arguments_of_20_kb_are_cut_and_say_so() {
+fn arguments_of_20_kb_are_cut_and_marked() {
     needs!("exec");
     let programs = Programs::new();
     let path = script_that_ignores(&programs);
@@ -322,7 +323,7 @@ fn arguments_of_20_kb_are_cut_and_say_so() {
 }
 
 #[test]
-fn no_argument_and_an_empty_one_are_told_apart() {
+fn no_argument_and_an_empty_one_are_distinguished() {
     needs!("exec");
     let (outcome, _, _) = traced(&steps(&[
         &"exec-fails",
@@ -400,7 +401,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn a_failure_with_more_arguments_than_are_read_is_cut_and_says_so() {
+    fn a_failure_with_more_arguments_than_are_read_is_cut_and_marked() {
         needs!("exec");
         let (outcome, _, _) = traced("exec-fails-with 100 12 /no/such/program");
         let (args, cut) = shown(&outcome);
@@ -419,7 +420,7 @@ mod here {
     }
 
     #[test]
-    fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_says_so() {
+    fn a_failure_with_an_argument_longer_than_is_read_is_cut_and_marked() {
         needs!("exec");
         let (outcome, _, _) = traced("exec-fails-with 2 3000 /no/such/program");
         let (args, cut) = shown(&outcome);
@@ -432,7 +433,7 @@ mod here {
     }
 
     #[test]
-    fn a_failure_with_more_bytes_than_fit_is_cut_and_says_so() {
+    fn a_failure_with_more_bytes_than_fit_is_cut_and_marked() {
         needs!("exec");
         let (outcome, _, _) = traced("exec-fails-with 20 1000 /no/such/program");
         let (args, cut) = shown(&outcome);
@@ -441,7 +442,7 @@ mod here {
     }
 
     #[test]
-    fn only_failures_are_shown_where_that_is_asked() {
+    fn an_option_shows_only_failures() {
         needs!("exec");
         let programs = Programs::new();
         let path = programs.nothing("true");

@@ -1,11 +1,11 @@
-//! Each tracer against workloads whose truth is known: it happens, it is filtered, it fails, and its edges.
+//! Each tracer against workloads with known events: success, failure, options and edge cases.
 //!
 //! `conformance` tests the behaviour that all tracers share, from an entry in each tracer's file. The rest of a file is the tracer's own.
 //!
 //! A module `here` tests code that is the same on every kernel: selection, options, storms, ends. The test kernels leave it out.
 //! `open` has its selection outside of it, for all tracers.
 //!
-//! The claims about a run as such (its bounds, its books under a storm, its end) are in `tests/run`.
+//! Tests of runs in general (bounds, accounts under a storm, ends) are in `tests/run`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
@@ -29,9 +29,9 @@ use tests::{Report, Wanted, Workload, cgroup_of};
 /// Columns that are wanted, and their values.
 type Columns = Vec<(&'static str, Wanted)>;
 
-/// Who did it, as rows say it.
+/// Values of the columns of a task.
 #[derive(Clone, Debug)]
-struct Who {
+struct Task {
     pid: u32,
     tid: u32,
     ns_pid: u32,
@@ -41,8 +41,8 @@ struct Who {
     cgroup: u64,
 }
 
-impl Who {
-    /// The first thread of a process of root's in this test's own cgroup.
+impl Task {
+    /// Returns the first thread of a process of root in the cgroup of this test.
     fn process(pid: u32) -> Self {
         Self {
             pid,
@@ -81,13 +81,13 @@ impl Who {
     }
 }
 
-/// The wall clock's time of something that happened while a workload ran. Clocks are compared, so 20 ms are granted.
+/// Wall clock time of an event while a workload ran, with a tolerance of 20 ms, because two clocks are compared.
 fn during(report: &Report) -> Wanted {
     let (began, ended) = report.realtime_ns;
     Wanted::Within(began - 20_000_000, ended + 20_000_000)
 }
 
-/// A duration of something that happened while a workload ran: more than nothing.
+/// Duration of an event while a workload ran: at least 1 ns.
 fn at_most(report: &Report) -> Wanted {
     let (began, ended) = report.boottime_ns;
     Wanted::Within(1, ended - began)

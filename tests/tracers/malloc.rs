@@ -1,4 +1,4 @@
-//! `malloc` against allocations of which number, size and function are known.
+//! `malloc` against allocations with known number, size and function.
 
 use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::{Value, json};
@@ -134,11 +134,22 @@ const DYNAMIC: &str = "/bin/ls";
 #[test]
 fn threads_that_allocate_at_once_are_counted_to_the_last_one() {
     needs!("malloc");
+    const ALL: u64 = 8 * 2000;
     let outcome = traced(EVERY, &["threads", "8", "allocate", "malloc", "2000", "64"]);
-    assert_eq!(counted(&outcome, "by_malloc"), (16_000, 16_000 * 64));
+    let (allocations, bytes) = counted(&outcome, "by_malloc");
+    assert_eq!(bytes, allocations * 64);
+    // While a preempted thread reads its stack, another thread on that CPU may find no room for its own: its allocation is in a row
+    // without a stack, and counted.
+    let account = outcome.account();
+    let without = outcome.rows_where("user_stack", json!([]));
+    let without = sum(&without, "allocations");
+    assert_eq!(without, account.stacks_missing(), "{}", account.raw);
+    assert!(allocations <= ALL, "{allocations}");
+    let seen = allocations + without.min(ALL - allocations);
+    outcome.saw(seen, ALL);
 }
 
-/// A program whose functions cannot be found.
+/// Writes a program without symbols.
 fn stripped(folder: &Path) -> PathBuf {
     let path = folder.join("stripped");
     let mut bytes = fs::read(program("workload")).unwrap();
@@ -157,8 +168,8 @@ fn a_program_without_symbols_is_refused_by_its_reason() {
     let outcome = Trace::of("malloc").command(vec![path.clone().into()]).run();
     assert_ne!(outcome.status, Some(0));
     let wanted = "it has no symbol table";
-    assert!(outcome.said.contains(wanted), "{}", outcome.said);
-    assert!(outcome.said.contains("stripped"), "{}", outcome.said);
+    assert!(outcome.stderr.contains(wanted), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("stripped"), "{}", outcome.stderr);
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -212,7 +223,7 @@ mod here {
         workload.finish();
         let outcome = trace.stop();
         assert!(has_row(&outcome, 700, 128), "{:?}", outcome.rows);
-        // What the other program allocated before is in no row, and the account says so.
+        // Earlier allocations of the other program are in no row, and the account has the reason.
         let account = outcome.account();
         assert!(!account.complete, "{}", account.raw);
         let reasons = account.raw["untraced"]["reasons"].to_string();
@@ -258,7 +269,7 @@ mod here {
     }
 
     #[test]
-    fn allocations_below_the_size_that_is_asked_for_are_in_no_row() {
+    fn allocations_below_the_minimum_size_are_in_no_row() {
         needs!("malloc");
         let steps = [
             "allocate", "malloc", "100", "999", ",", "allocate", "calloc", "200", "1000",

@@ -1,8 +1,8 @@
-//! `oom_kill` against cgroups whose memory runs out, and victims that are known before.
+//! `oom_kill` against cgroups that run out of memory, with known victims.
 
 use crate::{
-    Who,
-    conformance::{Entry, Expects, Identity, Whose, conforms},
+    Task,
+    conformance::{Entry, Expects, Identity, Producer, conforms},
     during,
 };
 use serde_json::json;
@@ -11,7 +11,7 @@ use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs};
 
 /// The entry of the conformance suite. Children are killed one after the other, each for its own allocation.
 const CONFORMANCE: Entry = Entry {
-    whose: Whose::Noted("victim"),
+    producer: Producer::Noted("victim"),
     identity: Identity::of_process("victim_pid"),
     memory: Some(8 << 20),
     // More than 4 KiB hold.
@@ -33,7 +33,7 @@ fn set_oom_score_adj(workload: &Workload, value: i32) {
 
 /// A process that eats what its cgroup has until it is killed for it.
 fn eater(group: &Cgroup) -> Workload {
-    let workload = Workload::behind_gate_after("ids 4321 1234 , comm an_eater", "eat");
+    let workload = Workload::of_own_file_behind_gate_after("ids 4321 1234 , comm an_eater", "eat");
     group.add(workload.pid());
     workload
 }
@@ -69,13 +69,13 @@ fn a_process_that_eats_its_cgroups_memory_is_one_row_with_what_it_held() {
     let report = since(&workload.reports()[0]);
     let outcome = trace.finish();
     outcome.complete();
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "an_eater",
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
-    let mut wanted = who.columns();
+    let mut wanted = task.columns();
     let row = outcome.row();
     wanted.retain(|(column, _)| *column != "cgroup");
     wanted.extend([
@@ -106,20 +106,22 @@ fn killed_for_another(select: impl Fn(&Workload, &Workload) -> Trace) -> (Outcom
     killed_for_another_in(&Cgroup::with_memory(LIMIT), select)
 }
 
-/// The same in a cgroup that has so much.
+/// Causes a kill in a cgroup with this memory limit.
 fn killed_for_another_in(
     group: &Cgroup,
     select: impl Fn(&Workload, &Workload) -> Trace,
 ) -> (Outcome, u32, u32) {
-    let mut victim =
-        Workload::behind_gate(&format!("comm a_victim , hold {} , until-eof", (LIMIT / 2)));
-    let mut trigger = Workload::behind_gate("comm a_trigger , eat");
+    let mut victim = Workload::of_own_file_behind_gate_after(
+        "",
+        &format!("comm a_victim , hold {} , until-eof", (LIMIT / 2)),
+    );
+    let mut trigger = Workload::of_own_file_behind_gate_after("", "comm a_trigger , eat");
     group.add(victim.pid());
     group.add(trigger.pid());
     set_oom_score_adj(&victim, 1000);
     set_oom_score_adj(&trigger, 7);
     victim.go();
-    victim.said("holding");
+    victim.message("holding");
     let trace = select(&victim, &trigger).start();
     trigger.go();
     // The victim goes first, and the trigger has no other to take from.
@@ -129,7 +131,7 @@ fn killed_for_another_in(
 }
 
 #[test]
-fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
+fn a_victim_is_distinguished_from_the_process_that_triggered_the_kill() {
     needs!("oom_kill");
     let (outcome, victim, trigger) = killed_for_another(|victim, trigger| {
         Trace::of("oom_kill").of_process(victim).of_process(trigger)
@@ -160,7 +162,8 @@ fn a_victim_is_told_apart_from_whose_allocation_it_was_killed_for() {
 fn a_victim_30_cgroups_below_the_selected_one_is_seen() {
     needs!("oom_kill");
     let memory = Cgroup::with_memory(LIMIT);
-    // The cgroup that is selected and the one whose memory runs out may be of two hierarchies. Who triggers the kill is not in the former.
+    // The selected cgroup and the one that runs out of memory may be of two hierarchies. The process that triggers the kill is not in the
+    // selected one.
     let outer = Cgroup::new();
     let is_another = memory.is_of_another_hierarchy(&outer);
     let selected = if is_another { &outer } else { &memory }.below("selected");

@@ -1,4 +1,4 @@
-//! `open` against files whose paths, flags and outcomes are known.
+//! `open` against files with known paths, flags and results.
 
 mod alone;
 mod answered;
@@ -8,7 +8,7 @@ mod selection;
 mod under_way;
 
 use crate::{
-    Columns, Who,
+    Columns, Task,
     conformance::{Entry, Expects, conforms},
     during, result, steps,
 };
@@ -77,14 +77,14 @@ fn traced_after(
 
 /// What every row has; a cut path has one column more.
 fn columns(
-    who: &Who,
+    task: &Task,
     report: &Report,
     path: &[u8],
     flags: &str,
     mode: &str,
     resolved: bool,
 ) -> Columns {
-    let mut wanted = who.columns();
+    let mut wanted = task.columns();
     let (began, ended) = report.boottime_ns;
     wanted.extend([
         ("time", during(report)),
@@ -101,7 +101,7 @@ fn os(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// One call, one row: by which call, what is passed and what the row says of it.
+/// Checks the row of one call: the call, its arguments and the columns.
 fn one_call(call: &str, passed: (u64, u64), shown: (&str, &str)) {
     let folder = Folder::new();
     let path = folder.file("a file");
@@ -115,15 +115,15 @@ fn one_call(call: &str, passed: (u64, u64), shown: (&str, &str)) {
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let (outcome, report, workload) =
         traced_after(before, &steps(&[&"open", &call, &path, &flags, &mode]));
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "an_opener",
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
     let fd = report.note("result").as_i64().unwrap();
     assert!(fd > 2, "{fd}");
-    let mut wanted = columns(&who, &report, os(&path), shown.0, shown.1, true);
+    let mut wanted = columns(&task, &report, os(&path), shown.0, shown.1, true);
     wanted.extend(result(fd, None));
     check(outcome.row(), &wanted);
 }
@@ -196,7 +196,7 @@ fn one_failure(call: &str, path: &[u8], flags: u64, shown: &str, errno: i32, err
     ]));
     assert_eq!(report.note("result"), json!(-errno));
     let mut wanted = columns(
-        &Who::workload(&workload),
+        &Task::workload(&workload),
         &report,
         path,
         shown,
@@ -309,7 +309,7 @@ fn a_path_that_cannot_be_read_is_a_row_with_efault_and_no_path() {
 }
 
 #[test]
-fn a_text_longer_than_a_path_can_be_is_cut_and_says_so() {
+fn a_text_longer_than_a_path_can_be_is_cut_and_marked() {
     needs!("open");
     let long = "/x".repeat(3000);
     let (outcome, _, _) = traced(&format!("open openat {long} 0 0"));
@@ -324,7 +324,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_slow_calls_are_shown_where_that_is_asked() {
+    fn an_option_shows_only_slow_calls() {
         needs!("open");
         let folder = Folder::new();
         let (fifo, file) = (folder.path("fifo"), folder.file("file"));
@@ -357,7 +357,7 @@ mod here {
     }
 
     #[test]
-    fn only_failures_and_only_writers_are_shown_where_that_is_asked() {
+    fn options_show_only_failures_and_only_writers() {
         needs!("open");
         let folder = Folder::new();
         let file = folder.file("file");

@@ -1,9 +1,9 @@
-//! `page_fault` against memory of which every first touch is known.
+//! `page_fault` against memory with known first accesses.
 
 use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::{Value, json};
 use std::{ffi::OsString, fs, path::Path};
-use tests::{Outcome, Steps, Trace, executable, needs, program, sum};
+use tests::{Outcome, Steps, Trace, copy_of_workload, executable, needs, program, sum};
 
 /// The entry of the conformance suite. A process also touches its stack and its heap.
 const CONFORMANCE: Entry = Entry {
@@ -96,10 +96,10 @@ fn two_programs_with_the_same_addresses_have_their_own_names() {
     needs!("page_fault");
     let folder = tests::folder();
     let (one, other) = (folder.join("one"), folder.join("other"));
-    fs::copy(program("workload"), &one).unwrap();
+    copy_of_workload(&one);
     other_workload(&other);
     let (a, b) = (one.display(), other.display());
-    // Two that stay until they are looked at; and then in turn, so that each gets what the kernel has of the one before.
+    // Two processes that stay until they are observed; then one after the other, so that each gets the addresses of the one before.
     let script = format!(
         "{a} nanosleep 1000 1 & {b} nanosleep 1000 1 &
         for i in 1 2 3 4 5 6 7 8 9 10; do {a} touch 200 write; {b} touch 200 write; done; wait"
@@ -136,7 +136,7 @@ fn deep_dive() -> (Vec<Vec<Value>>, Outcome) {
     (stacks.collect(), outcome)
 }
 
-/// Each of these stacks has so many frames, and then the mark.
+/// Checks that each of these stacks has this number of frames, and then the mark.
 fn check_truncated(stacks: &[Vec<Value>], frames: usize) {
     for stack in stacks {
         let (mark, recorded) = stack.split_last().unwrap();
@@ -149,13 +149,13 @@ fn check_truncated(stacks: &[Vec<Value>], frames: usize) {
 /// How many frames the kernel records: Documentation/admin-guide/sysctl/kernel.rst.
 const LIMIT: &str = "/proc/sys/kernel/perf_event_max_stack";
 
-/// Sets it. The kernel refuses while anybody has a program that takes stacks.
+/// Sets the limit. The kernel refuses while a loaded program reads stacks.
 fn set_limit(to: &str) {
-    tests::until("nobody takes stacks", || fs::write(LIMIT, to).ok());
+    tests::until("no program to read stacks", || fs::write(LIMIT, to).ok());
 }
 
 #[test]
-fn a_stack_deeper_than_the_kernel_records_says_so_and_is_counted() {
+fn a_stack_deeper_than_the_kernel_records_is_marked_and_counted() {
     needs!("page_fault");
     let limit = fs::read_to_string(LIMIT).unwrap();
     let (stacks, outcome) = deep_dive();
@@ -259,7 +259,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_writes_and_only_user_faults_are_counted_where_that_is_asked() {
+    fn options_count_only_writes_and_only_user_faults() {
         needs!("page_fault");
         let steps = "comm all_sorts , touch 100 write , touch 200 read , read-into 300";
         let writes = traced(&["--write-only"], &steps);

@@ -33,11 +33,11 @@ fn lag() -> u64 {
     3 * cpus * (2 * cpus).max(32) * 4096
 }
 
-/// A process that has touched so much memory and waits.
+/// Starts a process that has touched `HELD` bytes of memory and waits.
 fn holder() -> Workload {
     let mut workload = Workload::behind_gate(&format!("hold {HELD} , until-eof"));
     workload.go();
-    assert_eq!(workload.said("holding"), HELD);
+    assert_eq!(workload.message("holding"), HELD);
     workload
 }
 
@@ -97,16 +97,15 @@ fn memory_of_a_process_is_what_its_proc_status_says() {
 fn each_reading_replaces_the_one_before_and_counts_its_rows() {
     needs!("rss");
     let workload = holder();
-    let outcome = traced(&workload, &["--interval", "100ms"]);
-    // At the beginning, at the end and between them: one row each.
-    let account = outcome.account();
-    assert_eq!(
-        outcome.rows.len() as u64,
-        account.delivered,
-        "{}",
-        account.raw
-    );
-    assert!(account.delivered >= 3, "{}", account.raw);
+    let trace = Trace::of("rss").of_process(&workload);
+    let trace = trace.with(&["--interval", "100ms"]).start();
+    // One row each at the beginning, after two intervals and at the end.
+    trace.wait_for_rows(3);
+    let outcome = trace.stop();
+    let account = outcome.complete();
+    let rows = outcome.rows.len() as u64;
+    assert_eq!(rows, account.delivered, "{}", account.raw);
+    assert!(rows >= 4, "{}", account.raw);
     assert!(outcome.rows.iter().all(|row| row["pid"] == workload.pid()));
 }
 
@@ -129,11 +128,11 @@ fn a_process_that_ended_is_in_the_result_as_it_was_read_last() {
 }
 
 #[test]
-fn a_process_whose_first_thread_has_ended_still_has_its_memory() {
+fn a_process_without_its_first_thread_still_has_its_memory() {
     needs!("rss");
     let mut workload = Workload::behind_gate(&format!("hold {HELD} , first-thread-ends"));
     workload.go();
-    assert_eq!(workload.said("alone"), true);
+    assert_eq!(workload.message("alone"), true);
     let outcome = traced(&workload, &[]);
     let row = outcome.row_where("pid", workload.pid());
     assert!(bytes(row, "anon_bytes") + lag() >= HELD, "{row}");
@@ -143,7 +142,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_large_processes_are_seen_where_that_is_asked_for() {
+    fn an_option_shows_only_large_processes() {
         needs!("rss");
         let workload = holder();
         let least = (2 * HELD).to_string();

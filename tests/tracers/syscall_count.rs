@@ -1,4 +1,4 @@
-//! `syscall_count` against calls whose number and outcome are known.
+//! `syscall_count` against calls with known number and result.
 
 use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::{Value, json};
@@ -219,7 +219,7 @@ fn a_call_that_sleeps_has_its_time_in_total_in_max_and_in_the_histogram() {
 }
 
 #[test]
-fn there_is_a_row_per_process_where_that_is_asked() {
+fn an_option_makes_a_row_per_process() {
     needs!("syscall_count");
     let steps = "comm parent , getppid 10 , fork comm child ; getppid 20";
     let (outcome, report, workload) = traced(&["--per-process"], &steps);
@@ -287,7 +287,7 @@ fn a_process_that_is_killed_with_many_threads_in_calls_counts_each() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn calls_through_the_32_bit_table_are_rows_of_their_own_and_say_so() {
+fn calls_through_the_32_bit_table_are_rows_of_their_own_and_marked() {
     needs!("syscall_count");
     let (outcome, _, _) = traced(&[], "getppid32 30 , getppid 10");
     consistent(&outcome);
@@ -341,7 +341,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_slow_calls_and_only_failures_are_counted_where_that_is_asked() {
+    fn options_count_only_slow_calls_and_only_failures() {
         needs!("syscall_count");
         let steps = "nanosleep 50 3 , getppid 100 , close-bad 7";
         let (outcome, _, _) = traced(&["--min-latency-ns", "40ms"], &steps);

@@ -1,7 +1,7 @@
-//! `tcp_connect` against connections whose ends and outcomes are known.
+//! `tcp_connect` against connections with known addresses and results.
 
 use crate::{
-    Columns, Who, at_most,
+    Columns, Task, at_most,
     conformance::{Entry, Expects, conforms},
     during, result,
 };
@@ -21,14 +21,14 @@ const CONFORMANCE: Entry = Entry::of(
 );
 conforms!(CONFORMANCE);
 
-/// Somebody who listens: the kernel accepts for them.
+/// Returns a listener, for which the kernel accepts connections.
 fn listener(address: &str) -> (TcpListener, u16) {
     let listener = TcpListener::bind(address).unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
-/// A port where nobody listens, and nobody can while this lives: it is bound.
+/// Returns a port without a listener. It is bound while the socket lives, so that no other process listens there.
 fn closed_port(address: &str) -> (OwnedFd, u16) {
     let address: SocketAddr = address.parse().unwrap();
     let family = if address.is_ipv4() {
@@ -45,7 +45,7 @@ fn closed_port(address: &str) -> (OwnedFd, u16) {
     (socket, bound.port())
 }
 
-/// A port that answers nobody: its queue of accepted connections is full.
+/// Returns a port that does not answer: its queue of accepted connections is full.
 pub(crate) fn silent_port() -> (OwnedFd, Vec<OwnedFd>, u16) {
     let (socket, port) = closed_port("127.0.0.1:0");
     rustix::net::listen(&socket, 0).unwrap();
@@ -62,15 +62,15 @@ pub(crate) fn silent_port() -> (OwnedFd, Vec<OwnedFd>, u16) {
     (socket, clients, port)
 }
 
-fn columns(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
-    let mut wanted = columns_of_any(who, report, daddr, dport, sport);
+fn columns(task: &Task, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
+    let mut wanted = columns_of_any(task, report, daddr, dport, sport);
     wanted.push(("mptcp", false.into()));
     wanted
 }
 
 /// The same without whether it is an MPTCP socket's.
-fn columns_of_any(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
-    let mut wanted = who.columns();
+fn columns_of_any(task: &Task, report: &Report, daddr: &str, dport: u16, sport: u16) -> Columns {
+    let mut wanted = task.columns();
     wanted.extend([
         ("time", during(report)),
         ("latency_ns", at_most(report)),
@@ -83,28 +83,28 @@ fn columns_of_any(who: &Who, report: &Report, daddr: &str, dport: u16, sport: u1
 }
 
 /// A workload as a user of its own and of a name of its own, traced from its gate to its end.
-fn traced(steps: &(impl Steps + ?Sized)) -> (Outcome, Report, Who) {
+fn traced(steps: &(impl Steps + ?Sized)) -> (Outcome, Report, Task) {
     let mut workload = Workload::behind_gate_after("ids 4321 1234 , comm a_client", steps);
     let trace = Trace::of("tcp_connect").of_process(&workload).start();
     let report = workload.finish();
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "a_client",
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
-    (trace.finish(), report, who)
+    (trace.finish(), report, task)
 }
 
 fn established(address: &str, shown: &str) {
     let (_listener, port) = listener(&format!("{address}:0"));
-    // Nobody reads or writes: what the workload waits for is the end of the stream.
+    // No bytes are sent: the workload waits for the end of the stream.
     let target = format!("{address}:{port}");
     let server = std::thread::spawn(move || drop(_listener.accept().unwrap()));
-    let (outcome, report, who) = traced(&format!("connect {target} 0 0"));
+    let (outcome, report, task) = traced(&format!("connect {target} 0 0"));
     join(server);
     outcome.complete();
-    let mut wanted = columns(&who, &report, shown, port, report.number("sport") as u16);
+    let mut wanted = columns(&task, &report, shown, port, report.number("sport") as u16);
     wanted.extend(result(0, None));
     wanted.push(("established", true.into()));
     check(outcome.row(), &wanted);
@@ -128,11 +128,11 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
     let (listener, port) = listener("127.0.0.1:0");
     let target = format!("[::ffff:127.0.0.1]:{port}");
     let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
-    let (outcome, report, who) = traced(&format!("connect {target} 0 0"));
+    let (outcome, report, task) = traced(&format!("connect {target} 0 0"));
     join(server);
     outcome.complete();
     let mut wanted = columns(
-        &who,
+        &task,
         &report,
         "127.0.0.1",
         port,
@@ -146,10 +146,10 @@ fn an_ipv4_connection_of_an_ipv6_socket_is_shown_as_ipv4() {
 #[test]
 fn a_socket_that_connects_to_itself_is_one_established_connection() {
     needs!("tcp_connect");
-    let (outcome, report, who) = traced("connect-to-itself");
+    let (outcome, report, task) = traced("connect-to-itself");
     outcome.complete();
     let port = report.number("sport") as u16;
-    let mut wanted = columns(&who, &report, "127.0.0.1", port, port);
+    let mut wanted = columns(&task, &report, "127.0.0.1", port, port);
     wanted.extend(result(0, None));
     wanted.push(("established", true.into()));
     check(outcome.row(), &wanted);
@@ -157,13 +157,13 @@ fn a_socket_that_connects_to_itself_is_one_established_connection() {
 
 fn refused(address: &str, shown: &str) {
     let (_bound, port) = closed_port(&format!("{address}:0"));
-    let (outcome, report, who) = traced(&format!("connect {address}:{port} 0 0"));
+    let (outcome, report, task) = traced(&format!("connect {address}:{port} 0 0"));
     outcome.complete();
     assert_eq!(report.note("result"), json!(-libc::ECONNREFUSED));
     let row = outcome.row();
     let sport = row["sport"].as_u64().unwrap() as u16;
     assert_ne!(sport, 0);
-    let mut wanted = columns(&who, &report, shown, port, sport);
+    let mut wanted = columns(&task, &report, shown, port, sport);
     wanted.extend(result(-111, Some("ECONNREFUSED")));
     wanted.push(("established", false.into()));
     check(row, &wanted);
@@ -185,10 +185,10 @@ fn a_refused_ipv6_connection_is_one_row_with_established_no() {
 fn an_attempt_that_its_owner_gives_up_is_one_row_with_ecanceled() {
     needs!("tcp_connect");
     let (_socket, _clients, port) = silent_port();
-    let (outcome, report, who) = traced(&format!("give-up 127.0.0.1:{port}"));
+    let (outcome, report, task) = traced(&format!("give-up 127.0.0.1:{port}"));
     outcome.complete();
     let mut wanted = columns(
-        &who,
+        &task,
         &report,
         "127.0.0.1",
         port,
@@ -200,15 +200,15 @@ fn an_attempt_that_its_owner_gives_up_is_one_row_with_ecanceled() {
 }
 
 #[test]
-fn an_attempt_that_nobody_answers_is_one_row_with_etimedout_and_its_whole_wait() {
+fn an_attempt_without_an_answer_is_one_row_with_etimedout_and_its_whole_wait() {
     needs!("tcp_connect");
     let (_socket, _clients, port) = silent_port();
-    let (outcome, report, who) = traced(&format!("time-out 127.0.0.1:{port}"));
+    let (outcome, report, task) = traced(&format!("time-out 127.0.0.1:{port}"));
     outcome.complete();
     assert_eq!(report.note("result"), json!(-libc::ETIMEDOUT));
     let row = outcome.row();
     let mut wanted = columns(
-        &who,
+        &task,
         &report,
         "127.0.0.1",
         port,
@@ -237,7 +237,7 @@ fn an_attempt_without_a_route_is_not_seen() {
 }
 
 /// An MPTCP socket connects to an address.
-fn mptcp(to: &str) -> (Outcome, Report, Who) {
+fn mptcp(to: &str) -> (Outcome, Report, Task) {
     traced(&format!("mptcp connect {to} 0 0"))
 }
 
@@ -253,11 +253,11 @@ fn an_mptcp_socket_that_connects_is_one_row_with_its_ends() {
     let listener = TcpListener::from(socket);
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
-    let (outcome, report, who) = mptcp(&format!("127.0.0.1:{port}"));
+    let (outcome, report, task) = mptcp(&format!("127.0.0.1:{port}"));
     join(server);
     outcome.complete();
     let sport = report.number("sport") as u16;
-    let mut wanted = columns_of_any(&who, &report, "127.0.0.1", port, sport);
+    let mut wanted = columns_of_any(&task, &report, "127.0.0.1", port, sport);
     wanted.extend(result(0, None));
     wanted.extend([("established", true.into()), ("mptcp", true.into())]);
     check(outcome.row(), &wanted);
@@ -270,12 +270,12 @@ fn a_refused_mptcp_connection_is_one_row_with_econnrefused() {
         return;
     }
     let (_bound, port) = closed_port("127.0.0.1:0");
-    let (outcome, report, who) = mptcp(&format!("127.0.0.1:{port}"));
+    let (outcome, report, task) = mptcp(&format!("127.0.0.1:{port}"));
     outcome.complete();
     assert_eq!(report.note("result"), json!(-libc::ECONNREFUSED));
     let row = outcome.row();
     let sport = row["sport"].as_u64().unwrap() as u16;
-    let mut wanted = columns_of_any(&who, &report, "127.0.0.1", port, sport);
+    let mut wanted = columns_of_any(&task, &report, "127.0.0.1", port, sport);
     wanted.extend(result(-111, Some("ECONNREFUSED")));
     wanted.extend([("established", false.into()), ("mptcp", true.into())]);
     check(row, &wanted);
@@ -303,7 +303,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_the_asked_port_and_only_failures_are_shown() {
+    fn options_show_only_one_port_and_only_failures() {
         needs!("tcp_connect");
         let (_open, open) = listener("127.0.0.1:0");
         let (_closed, closed) = closed_port("127.0.0.1:0");

@@ -1,7 +1,7 @@
-//! `tcp_drop` against packets that nobody listens for.
+//! `tcp_drop` against packets to ports without a listener.
 
 use crate::{
-    Columns, Who,
+    Columns, Task,
     conformance::{Entry, Expects, conforms},
     during,
 };
@@ -21,13 +21,13 @@ const CONFORMANCE: Entry = Entry {
 };
 conforms!(CONFORMANCE);
 
-/// The columns of the drop of a SYN that nobody listens for.
-fn columns(who: &Who, report: &tests::Report, address: &str, port: u64) -> Columns {
-    let mut wanted = who.columns();
+/// Returns the columns of the drop of a SYN to a port without a listener.
+fn columns(task: &Task, report: &tests::Report, address: &str, port: u64) -> Columns {
+    let mut wanted = task.columns();
     wanted.extend([
         ("time", during(report)),
         ("reason", "SKB_DROP_REASON_NO_SOCKET".into()),
-        // A socket was looked for and not found.
+        // No socket was found for the packet.
         ("state", "".into()),
         ("saddr", address.into()),
         ("daddr", address.into()),
@@ -51,18 +51,18 @@ fn dropped(address: &str, to: &str, receives: &str) {
         "ids 4321 1234 , comm a_sender",
         &format!("connect-times 1 {to}"),
     );
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "a_sender",
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
     let trace = Trace::of("tcp_drop").of_process(&workload).start();
     let report = workload.finish();
     let outcome = trace.finish();
     outcome.complete();
     let row = outcome.row();
-    let mut wanted = columns(&who, &report, address, 9);
+    let mut wanted = columns(&task, &report, address, 9);
     wanted.extend([
         ("location", row["location"].clone().into()),
         ("kernel_stack", row["kernel_stack"].clone().into()),
@@ -154,7 +154,7 @@ mod here {
         let mut workload = Workload::behind_gate(&format!("connect-times {DROPS} 127.0.0.1:9"));
         let trace = Trace::of("tcp_drop").with(&["--ring", "4KiB"]);
         let trace = trace.of_process(&workload).start();
-        trace.while_nobody_reads(|| workload.finish());
+        trace.while_stopped(|| workload.finish());
         let outcome = trace.finish();
         let account = outcome.account();
         let drops = counted(&outcome);
@@ -176,7 +176,7 @@ mod here {
     }
 
     #[test]
-    fn one_dataset_may_be_asked_for() {
+    fn one_dataset_may_be_selected() {
         needs!("tcp_drop");
         let trace = |dataset| {
             let trace = Trace::of("tcp_drop").with(&["--dataset", dataset]);
@@ -188,11 +188,11 @@ mod here {
         let first = trace("tcp_drop");
         assert_eq!((first.rows.len(), first.further.len()), (3, 0));
         let refused = trace("reason");
-        assert_eq!(refused.status, Some(2), "{}", refused.said);
+        assert_eq!(refused.status, Some(2), "{}", refused.stderr);
     }
 
     #[test]
-    fn only_the_asked_port_is_shown() {
+    fn an_option_shows_only_one_port() {
         needs!("tcp_drop");
         let workload = "connect-times 2 127.0.0.1:9 , connect-times 3 127.0.0.1:11";
         let outcome = Trace::of("tcp_drop")

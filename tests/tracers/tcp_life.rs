@@ -1,7 +1,7 @@
-//! `tcp_life` against connections of which every byte is known.
+//! `tcp_life` against connections with known bytes.
 
 use crate::{
-    Columns, Who,
+    Columns, Task,
     conformance::{Entry, Expects, conforms},
     during,
 };
@@ -49,7 +49,7 @@ fn staying(before: &(impl Steps + ?Sized), steps: &(impl Steps + ?Sized)) -> Wor
     Workload::behind_gate_after(before, &words)
 }
 
-/// Waits for so many rows, and for the end of what is traced.
+/// Waits for a number of rows, and for the end of the workload.
 fn rows(trace: Tracing, count: u64, workloads: &mut [&mut Workload]) -> (Outcome, Report) {
     trace.wait_for_rows(count);
     let report = workloads
@@ -61,15 +61,15 @@ fn rows(trace: Tracing, count: u64, workloads: &mut [&mut Workload]) -> (Outcome
 }
 
 /// A workload as a user of its own and of a name of its own.
-fn workload(steps: &(impl Steps + ?Sized)) -> (Workload, Who) {
+fn workload(steps: &(impl Steps + ?Sized)) -> (Workload, Task) {
     let workload = staying("ids 4321 1234 , comm a_peer", steps);
-    let who = Who {
+    let task = Task {
         uid: 4321,
         gid: 1234,
         comm: "a_peer",
-        ..Who::workload(&workload)
+        ..Task::workload(&workload)
     };
-    (workload, who)
+    (workload, task)
 }
 
 struct Ends<'a> {
@@ -82,13 +82,13 @@ struct Ends<'a> {
     mptcp: bool,
 }
 
-fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
+fn columns(task: &Task, report: &Report, ends: &Ends<'_>) -> Columns {
     let (began, ended) = report.boottime_ns;
     let token = match ends.mptcp {
         true => Wanted::Within(1, u32::MAX.into()),
         false => 0.into(),
     };
-    let mut wanted = who.columns();
+    let mut wanted = task.columns();
     wanted.extend([
         ("time", during(report)),
         ("duration_ns", Wanted::Within(1, ended - began)),
@@ -109,7 +109,7 @@ fn columns(who: &Who, report: &Report, ends: &Ends<'_>) -> Columns {
 
 fn client(address: &str, shown: &str, send: usize, receive: usize) {
     let (server, port) = server("[::]:0", receive, 1);
-    let (mut workload, who) = workload(&format!("connect {address}:{port} {send} {receive}"));
+    let (mut workload, task) = workload(&format!("connect {address}:{port} {send} {receive}"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     assert_eq!(join(server), send);
@@ -124,7 +124,7 @@ fn client(address: &str, shown: &str, send: usize, receive: usize) {
         connected: true,
         mptcp: false,
     };
-    check(outcome.row(), &columns(&who, &report, &ends));
+    check(outcome.row(), &columns(&task, &report, &ends));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_connection_is_one_row_with_every_byte_each_way() {
 #[test]
 fn a_socket_that_connects_to_itself_is_one_connection_of_the_end_that_connects() {
     needs!("tcp_life");
-    let (mut workload, who) = workload("connect-to-itself");
+    let (mut workload, task) = workload("connect-to-itself");
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
     let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
@@ -150,7 +150,7 @@ fn a_socket_that_connects_to_itself_is_one_connection_of_the_end_that_connects()
         connected: true,
         mptcp: false,
     };
-    check(outcome.row(), &columns(&who, &report, &ends));
+    check(outcome.row(), &columns(&task, &report, &ends));
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn a_connection_without_a_byte_is_a_row_with_none() {
 }
 
 fn served(address: &str, shown: &str, send: usize, receive: usize) {
-    let (mut workload, who) = workload(&format!("serve {address}:0 {send} {receive} 1"));
+    let (mut workload, task) = workload(&format!("serve {address}:0 {send} {receive} 1"));
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
-    let port = workload.said("listening").as_u64().unwrap();
+    let port = workload.message("listening").as_u64().unwrap();
     let stream = TcpStream::connect(format!("{address}:{port}")).unwrap();
     let peer = stream.local_addr().unwrap().port();
     assert_eq!(exchange(stream, receive), send);
@@ -190,7 +190,7 @@ fn served(address: &str, shown: &str, send: usize, receive: usize) {
         connected: false,
         mptcp: false,
     };
-    check(outcome.row(), &columns(&who, &report, &ends));
+    check(outcome.row(), &columns(&task, &report, &ends));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
     let mut workload = staying("", "serve-by-child 127.0.0.1:0 10 20");
     let trace = Trace::of("tcp_life").of_process(&workload).start();
     workload.go();
-    let port = workload.said("listening").as_u64().unwrap();
+    let port = workload.message("listening").as_u64().unwrap();
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     assert_eq!(exchange(stream, 20), 10);
     let (outcome, report) = rows(trace, 1, &mut [&mut workload]);
@@ -228,7 +228,7 @@ fn a_connection_belongs_to_the_child_that_reads_what_its_parent_accepted() {
 fn both_ends() -> (Outcome, u32, u32) {
     let mut serving = staying("", "serve 127.0.0.1:0 1000 500 1");
     serving.go();
-    let port = serving.said("listening").as_u64().unwrap();
+    let port = serving.message("listening").as_u64().unwrap();
     let mut connecting = staying("", &format!("connect 127.0.0.1:{port} 500 1000"));
     let trace = Trace::of("tcp_life")
         .of_process(&serving)
@@ -301,11 +301,11 @@ fn a_connection_that_was_open_before_is_reported_with_all_its_bytes_and_no_durat
         (&json!(900), &json!(700))
     );
     assert_eq!(row["duration_ns"], json!(0));
-    // Nobody saw which end connected.
+    // The connection began before the trace, so the connecting end is unknown.
     assert_eq!(row["connected"], Value::Null);
 }
 
-/// A connection of which nobody sees an ordinary end: the traced end's bytes received and sent.
+/// Traces a connection without an ordinary end; returns the bytes that the traced end received and sent.
 fn broken_off(steps: &(impl Steps + ?Sized), other: impl FnOnce(&mut Workload)) -> (u64, u64) {
     let mut workload = staying("", steps);
     let trace = Trace::of("tcp_life").of_process(&workload).start();
@@ -351,7 +351,7 @@ fn a_connection_that_its_peer_resets_is_a_row() {
 fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
     needs!("tcp_life");
     let bytes = broken_off("serve-unread 127.0.0.1:0 55", |workload| {
-        let port = workload.said("listening").as_u64().unwrap();
+        let port = workload.message("listening").as_u64().unwrap();
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         stream.write_all(&[3; 55]).unwrap();
         // Either the end or the reset.
@@ -364,7 +364,7 @@ fn a_connection_that_its_server_closes_unread_is_a_row_of_the_server() {
 fn an_accepted_connection_that_its_peer_resets_before_a_read_is_a_row_of_its_server() {
     needs!("tcp_life");
     let bytes = broken_off("serve-until-broken-off 127.0.0.1:0 55", |workload| {
-        let port = workload.said("listening").as_u64().unwrap();
+        let port = workload.message("listening").as_u64().unwrap();
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         // Closed with unread bytes.
         until("its bytes", || {
@@ -405,9 +405,9 @@ mod here {
     use super::*;
 
     #[test]
-    fn only_the_asked_port_and_only_long_lives_are_shown() {
+    fn options_show_only_one_port_and_only_long_connections() {
         needs!("tcp_life");
-        /// The least duration that is asked for, and how late the slow server answers, ms.
+        /// Minimum duration of the option, and delay of the slow server, ms.
         const LONG: (u64, u64) = (250, 300);
         let shown = |late: u64, options: &dyn Fn(u16, u16) -> Vec<String>| {
             let (quick, quick_port) = server("127.0.0.1:0", 1, 2);

@@ -1,4 +1,4 @@
-//! `tcp_retransmit` against connections that nobody answers, and the kernel's own count of segments that it sent again.
+//! `tcp_retransmit` against connections without an answer, and the kernel's own count of retransmitted segments.
 
 use crate::{
     conformance::{Entry, Expects, Identity, conforms},
@@ -23,7 +23,7 @@ const CONFORMANCE: Entry = Entry {
 conforms!(CONFORMANCE);
 
 #[test]
-fn a_syn_that_nobody_answers_is_one_row_for_each_repetition() {
+fn a_syn_without_an_answer_is_one_row_for_each_retransmission() {
     needs!("tcp_retransmit");
     let mut workload = Workload::behind_gate_after("comm a_caller", "unanswered 1");
     let trace = Trace::of("tcp_retransmit").of_process(&workload).start();
@@ -115,7 +115,7 @@ mod here {
     }
 
     #[test]
-    fn only_the_asked_port_is_shown() {
+    fn an_option_shows_only_one_port() {
         needs!("tcp_retransmit");
         let outcome = Trace::of("tcp_retransmit")
             .with(&["--port", "1"])

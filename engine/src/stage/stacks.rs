@@ -169,9 +169,7 @@ impl Stacks {
             frames: mut room,
             text_bytes,
         }: Room,
-        deadline: Instant,
     ) -> Result<Batch, Error> {
-        self.symbolizer.name_until(Some(deadline));
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -190,7 +188,7 @@ impl Stacks {
                     processes.zip(hashes).collect()
                 }
             };
-            let named = self.name(&keys, of, loaded, deadline)?;
+            let named = self.name(&keys, of, loaded)?;
             let (mut ends, mut ids) = (Vec::with_capacity(keys.len()), Vec::new());
             for key in &keys {
                 let frames = self.known.frames(key).or_else(|| named.frames(key));
@@ -211,13 +209,7 @@ impl Stacks {
 
     /// Symbolizes stacks, each once, some at a time: their addresses need more memory than their names.
     /// Stacks after the deadline are omitted.
-    fn name(
-        &mut self,
-        keys: &[Key],
-        of: Of,
-        loaded: &Loaded,
-        deadline: Instant,
-    ) -> Result<Named, Error> {
+    fn name(&mut self, keys: &[Key], of: Of, loaded: &Loaded) -> Result<Named, Error> {
         let mut named = Named::default();
         // The first one is the stack without room.
         named.ids.push(FrameId::TOO_MANY);
@@ -227,7 +219,7 @@ impl Stacks {
         new.extend(keys.iter().filter(unknown));
         drop(seen);
         for some in new.chunks(STACKS_AT_ONCE) {
-            if Instant::now() >= deadline {
+            if self.symbolizer.is_late() {
                 break;
             }
             // The known stacks were symbolized in the same way.

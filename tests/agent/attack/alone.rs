@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tests::{JumpedClock, Workload, needs};
 
 #[tokio::test]
-async fn a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps() {
+async fn a_trace_keeps_its_duration_when_the_clock_jumps() {
     needs!("open");
     const SECONDS: i64 = 3;
     const DAY: i64 = 86_400;
@@ -26,7 +26,7 @@ async fn a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps() {
         let mut events = daemon.trace(spec).await.unwrap();
         let Some(clock) = JumpedClock::by(jump) else {
             println!(
-                "SKIPPED attack::alone::a_trace_lasts_as_long_as_it_was_told_to_when_the_clock_jumps: the clock of this machine is not a test's"
+                "SKIPPED attack::alone::a_trace_keeps_its_duration_when_the_clock_jumps: the clock of this machine is not a test's"
             );
             return;
         };

@@ -1,6 +1,6 @@
-//! Callers that have a role and mean ill: long names, many questions, large requests, and other callers' traces.
+//! Attacks of callers with a role: long names, many requests, large requests, and traces of other callers.
 //!
-//! Each attack is made at least once and goes on until it is told to stop, so that several can go on at once.
+//! Each attack is made at least once and continues until it is stopped, so that several can run at once.
 
 use crate::{
     daemon::process,
@@ -12,7 +12,7 @@ use prost::{
     Message,
     bytes::{Buf, BufMut, Bytes},
 };
-use proto::v1::{self, agent_client::AgentClient, target::Target as Whom};
+use proto::v1::{self, agent_client::AgentClient, target::Target as TargetKind};
 use std::{
     io::{Read, Write},
     sync::{
@@ -32,19 +32,19 @@ use tonic_types::StatusExt;
 
 type Client = AgentClient<Channel>;
 
-/// Told to an attack when it is to stop.
+/// Flag that stops attacks.
 #[derive(Clone, Default)]
 pub(crate) struct Over(Arc<AtomicBool>);
 
 impl Over {
-    pub(crate) fn tell(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// For an attack that is made once.
-    pub(crate) fn told() -> Self {
+    /// Returns a flag that is set, for an attack that is made once.
+    pub(crate) fn already() -> Self {
         let over = Self::default();
-        over.tell();
+        over.set();
         over
     }
 
@@ -53,9 +53,9 @@ impl Over {
     }
 }
 
-pub(crate) fn target(whom: Whom) -> v1::Target {
+pub(crate) fn target(kind: TargetKind) -> v1::Target {
     v1::Target {
-        target: Some(whom),
+        target: Some(kind),
         ..v1::Target::default()
     }
 }
@@ -106,7 +106,7 @@ pub(crate) async fn failing_updates(mut client: Client, uid: String, over: Over)
         let path = format!("{version:020}{}", "\x01".repeat(4076));
         let missing = v1::Target {
             labels: Some(labels.clone()),
-            ..target(Whom::Cgroup(path))
+            ..target(TargetKind::Cgroup(path))
         };
         update(&mut client, &uid, version, adds([missing]))
             .await
@@ -115,7 +115,7 @@ pub(crate) async fn failing_updates(mut client: Client, uid: String, over: Over)
     version
 }
 
-/// Asks what can be traced, many times at once.
+/// Requests the capabilities, many times at once.
 pub(crate) async fn capabilities(client: Client, at_once: usize, over: Over) {
     loop {
         ask_for_capabilities(&client, at_once).await;
@@ -130,8 +130,8 @@ async fn ask_for_capabilities(client: &Client, at_once: usize) {
     for _ in 0..at_once {
         let mut client = client.clone();
         calls.spawn(async move {
-            let asked = client.get_capabilities(v1::GetCapabilitiesRequest {});
-            asked.await.map(|_| ())
+            let call = client.get_capabilities(v1::GetCapabilitiesRequest {});
+            call.await.map(|_| ())
         });
     }
     while let Some(call) = calls.join_next().await {
@@ -176,7 +176,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Sends starts of so many targets that name nothing, at once, all of which must be refused.
+/// Sends concurrent starts with many empty targets, all of which must be refused.
 pub(crate) async fn empty_targets(channel: Channel, targets: usize, at_once: usize, over: Over) {
     let spec = v1::TraceSpec {
         tracer: "open".to_owned(),
@@ -226,7 +226,7 @@ async fn steal_once(client: &mut Client, uid: &str, spec: &v1::TraceSpec) {
         stop(client, uid).await.map(|_| ()).unwrap_err(),
         update(client, uid, u64::MAX, vec![only]).await.unwrap_err(),
     ];
-    // Nobody can start one with the name of a call's.
+    // No caller can start a trace with the uid of a call.
     if !uid.starts_with("call:") {
         for generation in [1, 2, u64::MAX] {
             let replaced = client.start_trace(start(uid, generation, spec.clone()));
@@ -301,7 +301,7 @@ pub(crate) fn endless_requests(
         }
         let mut head = [0; 9];
         if stream.read_exact(&mut head).is_err() {
-            // What may be held is held, and stays so until it is told to stop.
+            // The permitted number of requests is held until the attack is stopped.
             continue;
         }
         let [a, b, c, kind, _, s0, s1, s2, s3] = head;

@@ -1,4 +1,4 @@
-//! Callers that have a role and mean ill: each is held to its bounds, and others are served.
+//! Callers with a role that attack: each is held to its bounds, and others are served.
 
 use super::{
     callers::{
@@ -12,7 +12,7 @@ use crate::{
     reason, start,
     tls::{CONTROLLER, Files, READER, dns, uri},
 };
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as TargetKind};
 use std::{
     os::unix::net::UnixStream,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use tonic_types::StatusExt;
 /// Memory beside what is admitted, KiB: docs/security.md.
 const BESIDE: i64 = 64 << 10;
 
-/// Does something, and looks meanwhile how much memory the agent takes at most, KiB.
+/// Does something, and returns the agent's maximum memory meanwhile, KiB.
 async fn most_resident<T>(daemon: &Daemon, attack: impl Future<Output = T>) -> (i64, T) {
     let mut most = 0;
     tokio::pin!(attack);
@@ -58,9 +58,9 @@ async fn failed_updates_with_the_longest_names_leave_watchers_served_and_the_aud
     // As the attack was found: an id of a megabyte.
     let mut client = daemon.client().await;
     for long in [
-        Whom::Container("\x01".repeat(1_000_000)),
-        Whom::Pod("\x01".repeat(1_000_000)),
-        Whom::Cgroup("\x01".repeat(1_000_000)),
+        TargetKind::Container("\x01".repeat(1_000_000)),
+        TargetKind::Pod("\x01".repeat(1_000_000)),
+        TargetKind::Cgroup("\x01".repeat(1_000_000)),
     ] {
         let refused = update(&mut client, "a", 1, adds([target(long)])).await;
         assert_eq!(reason(&refused.unwrap_err()), "InvalidRequest");
@@ -82,7 +82,7 @@ async fn failed_updates_with_the_longest_names_leave_watchers_served_and_the_aud
         daemon.until("failures", enough).await;
     })
     .await;
-    over.tell();
+    over.set();
     let mut updates = 0;
     while let Some(attack) = attacks.join_next().await {
         updates += attack.unwrap();
@@ -107,8 +107,7 @@ fn two_controllers(files: &Files) -> String {
 }
 
 #[tokio::test]
-async fn a_trace_is_its_starters_to_change_replace_and_stop_and_nobody_elses_but_root_may_stop_it()
-{
+async fn only_its_owner_changes_or_replaces_a_trace_and_only_its_owner_and_root_stop_it() {
     needs!("open");
     let files = Files::new();
     let (daemon, port) = Daemon::over_tcp(&two_controllers(&files)).await;
@@ -128,17 +127,17 @@ async fn a_trace_is_its_starters_to_change_replace_and_stop_and_nobody_elses_but
     let mut call = owner.trace(call).await.unwrap().into_inner();
     call.message().await.unwrap().unwrap();
     let all = vec!["a".to_owned(), "call:1".to_owned()];
-    steal(other, all, Over::told()).await;
+    steal(other, all, Over::already()).await;
     // A call's trace is not even its own caller's, by another call.
-    steal(owner.clone(), vec!["call:1".to_owned()], Over::told()).await;
-    // Who reads may do none of it, as before.
+    steal(owner.clone(), vec!["call:1".to_owned()], Over::already()).await;
+    // A reader may do none of it, as before.
     let mut reader = files.client(port, dns(READER)).await.unwrap();
     assert!(stop(&mut reader, "a").await.is_err());
     // Root over the socket may stop it, and no more.
     let mut root = daemon.client().await;
     let refused = update(&mut root, "a", 1, vec![]).await.unwrap_err();
     assert_eq!(reason(&refused), "NotAllowed");
-    // The owner is who has its name, by whatever certificate and connection.
+    // The owner is identified by its name, with any certificate and connection.
     let mut again = files.client(port, uri(CONTROLLER)).await.unwrap();
     again.start_trace(asked).await.unwrap();
     let here = adds([process(workload.pid())]);
@@ -160,7 +159,7 @@ async fn a_trace_is_its_starters_to_change_replace_and_stop_and_nobody_elses_but
             rows += batch.rows;
         }
     }
-    assert_eq!(rows, 10, "nobody has emptied it");
+    assert_eq!(rows, 10, "no caller has emptied it");
     let account = stop(&mut root, "a")
         .await
         .unwrap()
@@ -196,7 +195,7 @@ async fn a_certificate_of_several_names_is_the_caller_that_the_configuration_lis
 }
 
 #[tokio::test]
-async fn a_hundred_and_fifty_questions_at_once_are_answered_by_one_look_at_the_kernel() {
+async fn a_hundred_and_fifty_concurrent_requests_of_capabilities_share_one_probe_of_the_kernel() {
     let files = Files::new();
     let (daemon, port) = Daemon::over_tcp(&files.config("")).await;
     let mut one = daemon.client().await;
@@ -204,23 +203,23 @@ async fn a_hundred_and_fifty_questions_at_once_are_answered_by_one_look_at_the_k
     one.get_capabilities(v1::GetCapabilitiesRequest {})
         .await
         .unwrap();
-    let a_look = began.elapsed();
+    let one_probe = began.elapsed();
     let reader = files.client(port, dns(READER)).await.unwrap();
-    // What was found out is good for 5 s: whenever this begins, there are two looks at most in 5 s.
+    // The result is cached for 5 s: there are at most two probes in 5 s, at any time of the start.
     let began = Instant::now();
-    capabilities(reader, 150, Over::told()).await;
+    capabilities(reader, 150, Over::already()).await;
     let all = began.elapsed();
     // One after the other by four threads they take 37 times as long.
-    let patience = a_look * 10 + Duration::from_millis(500);
-    assert!(all < patience, "{all:?}, and one takes {a_look:?}");
+    let limit = one_probe * 10 + Duration::from_millis(500);
+    assert!(all < limit, "{all:?}, and one takes {one_probe:?}");
 }
 
 #[tokio::test]
-async fn starts_of_ten_thousand_targets_are_refused_before_any_is_looked_for() {
+async fn starts_of_ten_thousand_targets_are_refused_before_any_is_searched() {
     let daemon = Daemon::start("").await;
     let many = v1::TraceSpec {
         tracer: "open".to_owned(),
-        targets: vec![target(Whom::Cgroup("a".to_owned())); 10_000],
+        targets: vec![target(TargetKind::Cgroup("a".to_owned())); 10_000],
         ..v1::TraceSpec::default()
     };
     let mut client = daemon.client().await;
@@ -237,7 +236,7 @@ async fn starts_of_ten_thousand_targets_are_refused_before_any_is_looked_for() {
 #[tokio::test]
 async fn two_hundred_requests_of_half_a_million_empty_targets_take_no_memory() {
     let daemon = Daemon::start("").await;
-    let attack = empty_targets(daemon.channel().await, 500_000, 200, Over::told());
+    let attack = empty_targets(daemon.channel().await, 500_000, 200, Over::already());
     let (most, ()) = most_resident(&daemon, attack).await;
     assert!(most <= BESIDE, "{most} KiB");
     assert!(daemon.traces().await.is_empty());
@@ -253,8 +252,8 @@ async fn requests_that_never_end_hold_no_more_than_their_callers_share() {
     stream
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    let told = over.clone();
-    let attack = move || endless_requests(stream, 150, || told.is());
+    let stop = over.clone();
+    let attack = move || endless_requests(stream, 150, || stop.is());
     let attack = tokio::task::spawn_blocking(attack);
     let began = Instant::now();
     let (most, ()) = most_resident(&daemon, async {
@@ -268,7 +267,7 @@ async fn requests_that_never_end_hold_no_more_than_their_callers_share() {
         }
     })
     .await;
-    over.tell();
+    over.set();
     let sent = attack.await.unwrap();
     assert!(sent > 7 << 20, "{sent} bytes were sent");
     assert!(most <= BESIDE, "{most} KiB for {sent} bytes");
@@ -300,7 +299,7 @@ async fn labels_of_a_trace_take_no_more_than_was_admitted() {
                         pod: label.clone(),
                         container: label,
                     }),
-                    ..target(Whom::Cgroup(group.path().display().to_string()))
+                    ..target(TargetKind::Cgroup(group.path().display().to_string()))
                 }
             }));
             update(&mut client, "a", version, changes).await.unwrap();
@@ -350,7 +349,7 @@ async fn a_caller_that_watches_again_and_again_is_refused_and_others_watch() {
 }
 
 #[tokio::test]
-async fn out_of_descriptors_a_start_says_so_and_what_to_do() {
+async fn out_of_descriptors_a_start_fails_with_the_reason_and_the_remedy() {
     needs!("open");
     let daemon = Daemon::by_shell("ulimit -n 64", "");
     let workload = Workload::behind_gate(&["getppid", "1"]);

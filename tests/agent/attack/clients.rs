@@ -100,7 +100,7 @@ async fn a_client_that_vanishes_while_its_trace_starts_leaves_none() {
     needs!("tcp_connect");
     let daemon = Daemon::start("").await;
     let workload = Workload::behind_gate(&["getppid", "1"]);
-    // At every moment of a start, which takes some ten ms: before it is heard, while programs load, just before it is done.
+    // At every moment of a start, which takes some ten ms: before the request is read, while programs load, just before the trace runs.
     for ms in 0..40 {
         let trace = daemon.trace(spec("tcp_connect", &workload));
         // Whether it was in time or not: it is gone now.

@@ -19,7 +19,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Runs an attack in a thread, and a future as soon as the attack has done so much.
+/// Runs an attack in a thread, and a future as soon as the attack has reached this number.
 async fn meanwhile<T: Send>(
     attack: impl FnOnce(&Attack) + Send,
     done: usize,
@@ -83,7 +83,7 @@ async fn silent_connections_do_not_delay_health_on_its_own_port_or_on_that_of_me
         "tracejob_connections_rejected_total{listener=\"health\",reason=\"pending_limit\"}";
     let counted = text.lines().find_map(|line| line.strip_prefix(counted));
     assert!(counted.unwrap().trim().parse::<f64>().unwrap() > 0.0);
-    assert!(daemon.said("connection rejected") > 0);
+    assert!(daemon.logged("connection rejected") > 0);
     assert!(get_over_tcp(loopback(health), "/metrics").0.contains("404"));
 }
 
@@ -121,7 +121,7 @@ async fn a_connection_without_a_call_ends_and_one_with_an_open_call_goes_on() {
     watched.message().await.unwrap();
     let began = Instant::now();
     let mut idle = begun_over_tls(&files, port, CONTROLLER);
-    // It is alive: it answers each PING, and asks for answers itself.
+    // It is alive: it answers each PING, and sends its own.
     let flood = frame(6, 0, 0, 8, &[0; 8]);
     idle.sock
         .set_read_timeout(Some(Duration::from_millis(50)))

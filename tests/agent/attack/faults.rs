@@ -1,4 +1,4 @@
-//! The kernel or the agent itself fails one trace: it says why, leaves nothing, and all others go on. By `--inject` (engine/src/fault.rs).
+//! Faults of the kernel or the agent that end one trace: it reports the reason, leaves nothing, and all others continue. By `--inject` (engine/src/fault.rs).
 
 use super::started;
 use crate::{
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use tests::{Workload, held_by, needs};
 use tonic::Code;
 
-/// Opens ten files for each time that it is let go, but for the first.
+/// Opens ten files each time its gate is opened, except the first time.
 fn workload() -> Workload {
     let mut workload = Workload::behind_gate(&["open-per-byte", "10", "/dev/null"]);
     workload.go();
@@ -25,7 +25,7 @@ async fn holds_again(daemon: &Daemon, held: &BTreeSet<String>) {
 }
 
 /// The second of three traces cannot be started.
-async fn cannot_start(fault: &str, code: Code, word: &str, says: &str) {
+async fn cannot_start(fault: &str, code: Code, word: &str, message: &str) {
     let daemon = Daemon::start_with("", &["--inject", &format!("{fault}@2")]).await;
     let mut workload = workload();
     started(&daemon, "one", spec("open", &workload)).await;
@@ -41,7 +41,7 @@ async fn cannot_start(fault: &str, code: Code, word: &str, says: &str) {
         (code, word),
         "{refused}"
     );
-    assert!(refused.message().contains(says), "{refused}");
+    assert!(refused.message().contains(message), "{refused}");
     assert!(refused.message().contains("open"), "{refused}");
     holds_again(&daemon, &held).await;
     assert_eq!(daemon.traces().await.len(), 1, "it is not there");
@@ -57,34 +57,34 @@ async fn cannot_start(fault: &str, code: Code, word: &str, says: &str) {
 }
 
 #[tokio::test]
-async fn no_memory_for_maps_is_told_as_that() {
+async fn no_memory_for_maps_is_reported_as_such() {
     needs!("open");
-    let says = "no memory for the maps";
+    let message = "no memory for the maps";
     cannot_start(
         "map-enomem",
         Code::ResourceExhausted,
         "ResourceExhausted",
-        says,
+        message,
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_kernel_that_refuses_programs_is_told_with_its_own_words() {
+async fn a_kernel_that_refuses_programs_is_reported_with_its_error() {
     needs!("open");
-    let says = "Operation not permitted";
-    cannot_start("load-eperm", Code::Internal, "KernelRefused", says).await;
+    let message = "Operation not permitted";
+    cannot_start("load-eperm", Code::Internal, "KernelRefused", message).await;
 }
 
 #[tokio::test]
-async fn a_verifier_that_refuses_a_program_is_told_with_its_log() {
+async fn a_verifier_that_refuses_a_program_is_reported_with_its_log() {
     needs!("open");
-    let says = "log of the verifier:\nR1 invalid mem access 'scalar'";
-    cannot_start("verifier", Code::Internal, "KernelRefused", says).await;
+    let message = "log of the verifier:\nR1 invalid mem access 'scalar'";
+    cannot_start("verifier", Code::Internal, "KernelRefused", message).await;
 }
 
 /// The second of two traces fails in the middle, with this in its status and at the end of its stream.
-async fn fails_in_the_middle(fault: &str, word: &str, says: &str) {
+async fn fails_in_the_middle(fault: &str, word: &str, message: &str) {
     let daemon = Daemon::start_with("", &["--inject", &format!("{fault}@2")]).await;
     let mut workload = workload();
     started(&daemon, "one", spec("open", &workload)).await;
@@ -94,7 +94,7 @@ async fn fails_in_the_middle(fault: &str, word: &str, says: &str) {
     let mut two = Tally::follow(&daemon, "two").await;
     let failed = two.read_all().await.unwrap_err();
     assert_eq!((failed.code(), &*reason(&failed)), (Code::Internal, word));
-    assert!(failed.message().contains(says), "{failed}");
+    assert!(failed.message().contains(message), "{failed}");
     let traces = daemon.traces().await;
     let status = traces.iter().find(|trace| trace.uid == "two").unwrap();
     assert_eq!((status.state(), &*status.reason), (State::Failed, word));
@@ -108,13 +108,13 @@ async fn fails_in_the_middle(fault: &str, word: &str, says: &str) {
 }
 
 #[tokio::test]
-async fn a_trace_whose_books_cannot_be_read_fails_alone() {
+async fn a_trace_with_unreadable_counters_fails_alone() {
     needs!("open");
     fails_in_the_middle("read", "KernelRefused", "reading the counters failed").await;
 }
 
 #[tokio::test]
-async fn a_trace_whose_reader_panics_fails_alone() {
+async fn a_trace_with_a_panic_of_its_reader_fails_alone() {
     needs!("open");
     fails_in_the_middle("panic", "Internal", "a bug").await;
 }

@@ -1,4 +1,4 @@
-//! The agent's own life: killed and started again, twice on one socket, started and stopped for a long time.
+//! The life of the agent: killed and restarted, twice on one socket, and many traces started and stopped.
 
 use super::{from_environment, started};
 use crate::{
@@ -24,11 +24,11 @@ async fn a_killed_agent_leaves_nothing_in_the_kernel_and_starts_again_on_the_sam
     assert!(held.iter().any(|one| one.starts_with("prog ")), "{held:?}");
     assert!(held.is_subset(&in_kernel()));
     daemon.kill();
-    assert!(reader.read_all().await.is_err(), "its reader is told");
+    assert!(reader.read_all().await.is_err(), "its reader gets an error");
     until("the kernel to forget it", || {
         in_kernel().is_disjoint(&held).then_some(())
     });
-    assert!(daemon.socket().exists(), "nobody removed the old socket");
+    assert!(daemon.socket().exists(), "the old socket is still there");
     assert!(UnixStream::connect(daemon.socket()).is_err());
 
     daemon.start_again();
@@ -36,18 +36,18 @@ async fn a_killed_agent_leaves_nothing_in_the_kernel_and_starts_again_on_the_sam
     started(&daemon, "a", spec("open", &workload)).await;
     let mut reader = Tally::follow(&daemon, "a").await;
     workload.go();
-    // What it traced has not noticed.
+    // The traced process runs as before.
     workload.end();
     saw_all(reader.read_all().await.unwrap(), 1000);
 }
 
 #[tokio::test]
-async fn a_second_agent_on_a_socket_says_so_and_the_first_one_stays() {
+async fn a_second_agent_on_a_socket_is_an_error_and_the_first_one_stays() {
     let daemon = Daemon::start("").await;
-    let (well, said) = daemon.start_another();
-    assert!(!well);
-    assert!(said.contains("another agent listens on"), "{said}");
-    assert!(said.contains("agent.sock"), "{said}");
+    let (succeeded, messages) = daemon.start_another();
+    assert!(!succeeded);
+    assert!(messages.contains("another agent listens on"), "{messages}");
+    assert!(messages.contains("agent.sock"), "{messages}");
     assert!(daemon.traces().await.is_empty(), "the first one answers");
 }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const REPLAY: i64 = 2 << 20;
 /// What a trace may take besides, KiB: a batch on its way to the log, what two connections have in flight, what the allocator keeps.
 const SLACK: i64 = 8 << 10;
-/// Rows that fill what is kept, and both ends of a connection that nobody reads from, several times.
+/// Number of rows that fill the log, and both buffers of a connection without a reader, several times.
 const MANY: u64 = 100_000;
 /// Files opened at a time, which are a tenth of the ring.
 const BURST: u64 = 1000;
@@ -101,7 +101,7 @@ async fn a_hundred_readers_of_one_trace_get_every_row() {
 }
 
 #[tokio::test]
-async fn a_ring_of_one_page_in_a_storm_loses_and_tells_of_every_loss_before_the_account() {
+async fn a_ring_of_one_page_in_a_storm_reports_every_loss_before_the_account() {
     needs!("open");
     // All of it is kept, so that no gap hides a message.
     let daemon = Daemon::start("policy: {replayBytes: 268435456, maxTraceBytes: 1073741824}").await;
@@ -118,7 +118,7 @@ async fn a_ring_of_one_page_in_a_storm_loses_and_tells_of_every_loss_before_the_
     assert_eq!((reader.rows, reader.gaps), (account.delivered, 0));
     assert!(account.delivered > 0);
     assert!(!account.complete);
-    // What no program ran for is told too, on kernels that skip them.
+    // Skipped runs of programs are reported too, on kernels that skip them.
     assert!(account.produced <= rounds && account.produced + account.missed_runs >= rounds);
     let booked: BTreeMap<String, u64> = account
         .lost

@@ -1,4 +1,4 @@
-//! Targets that are more than they look like: everything on the node, the agent itself, pods whose namespace is denied.
+//! Targets that would select too much: everything on the node, the agent itself, pods of denied namespaces.
 
 use super::started;
 use crate::{
@@ -7,14 +7,14 @@ use crate::{
     reason, start,
     targets::{OPENS, add, apply, cgroup, in_shop, labelled, of, rows_of, stop_and_read, update},
 };
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as TargetKind};
 use std::fs;
 use tests::{Cgroup, Workload, needs};
 use tonic::Status;
 use tonic_types::StatusExt;
 
 fn of_path(path: &str) -> v1::Target {
-    of(Whom::Cgroup(path.to_owned()))
+    of(TargetKind::Cgroup(path.to_owned()))
 }
 
 /// The line of the policy that a refusal names.
@@ -35,7 +35,7 @@ fn everything(daemon: &Daemon) -> Vec<v1::Target> {
             all.extend(["", "/", "/.", "/./."].map(|end| of_path(&format!("{point}{end}"))));
         }
     }
-    // The first process, the first of the kernel's threads and one more; the agent, and who started it.
+    // The first process, the first of the kernel's threads and one more; the agent, and its parent.
     let threads = fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
     let thread = threads.split(' ').next().and_then(|pid| pid.parse().ok());
     let processes = [1, 2, daemon.pid(), std::process::id()];
@@ -49,7 +49,7 @@ async fn status(daemon: &Daemon) -> v1::TraceStatus {
     traces.find(|trace| trace.uid == "a").unwrap()
 }
 
-/// Asks for everything in every way, over and over, until told to stop; how often it was refused.
+/// Requests everything in every way, repeatedly, until it is stopped; returns the number of refusals.
 pub(crate) async fn asks_for_everything(daemon: &Daemon, mut stop: impl FnMut() -> bool) -> u64 {
     let here = Cgroup::new();
     let workload = Workload::behind_gate(&["getppid", "1"]);
@@ -73,7 +73,7 @@ pub(crate) async fn asks_for_everything(daemon: &Daemon, mut stop: impl FnMut() 
             assert_eq!(failure.target.as_ref(), Some(&target));
             // A trace that began without processes takes none.
             let wanted = match target.target {
-                Some(Whom::Process(_)) => "InvalidRequest",
+                Some(TargetKind::Process(_)) => "InvalidRequest",
                 _ => "PolicyDenied",
             };
             assert_eq!(failure.reason, wanted, "{}", failure.message);
@@ -149,8 +149,8 @@ async fn an_agent_in_a_selected_cgroup_is_not_traced_itself() {
     // The agent opens files for each of these.
     let mut client = daemon.client().await;
     for _ in 0..5 {
-        let asked = client.get_capabilities(v1::GetCapabilitiesRequest {}).await;
-        asked.unwrap();
+        let answer = client.get_capabilities(v1::GetCapabilitiesRequest {}).await;
+        answer.unwrap();
     }
     workload.finish();
     let read = stop_and_read(&daemon).await;
@@ -175,7 +175,7 @@ struct Node {
 const POD: &str = "7a1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
 
 impl Node {
-    /// One that nobody else here takes for a node; `number` is the test's own.
+    /// Creates a node that no other test uses; `number` is the number of the test.
     fn new(number: u32, policy: &str) -> Self {
         let node = Cgroup::named(&format!("docker-{}.scope", id(number)));
         let daemon = Daemon::in_cgroup_namespace(&node, policy);
@@ -204,7 +204,7 @@ impl Node {
         of_path(below.to_str().unwrap())
     }
 
-    async fn ask(&self, target: v1::Target, workload: &Workload) -> Result<(), Status> {
+    async fn request(&self, target: v1::Target, workload: &Workload) -> Result<(), Status> {
         let spec = v1::TraceSpec {
             targets: vec![target],
             ..spec("open", workload)
@@ -213,7 +213,7 @@ impl Node {
     }
 
     async fn refused(&self, target: v1::Target, workload: &Workload) -> String {
-        line(&self.ask(target, workload).await.unwrap_err())
+        line(&self.request(target, workload).await.unwrap_err())
     }
 }
 
@@ -234,12 +234,12 @@ async fn on_a_node_with_pods_what_holds_them_is_refused_and_services_are_not() {
         assert_eq!(node.refused(target, &outside).await, "policy.host");
     }
     for group in [&node.service, &node.pod, &node.container] {
-        node.ask(node.path(group), &outside).await.unwrap();
+        node.request(node.path(group), &outside).await.unwrap();
     }
     // It may start pods: a container runtime is such a process.
     let starter = process(outside.pid());
     assert_eq!(node.refused(starter, &outside).await, "policy.host");
-    node.ask(process(inside.pid()), &outside).await.unwrap();
+    node.request(process(inside.pid()), &outside).await.unwrap();
 }
 
 #[tokio::test]
@@ -255,10 +255,10 @@ async fn what_is_in_a_pod_is_refused_without_its_namespace_where_some_are_denied
     node.container.add(inside.pid());
     let container = |pod_uid: &str| v1::Target {
         pod_uid: pod_uid.to_owned(),
-        ..of(Whom::Container(id(31)))
+        ..of(TargetKind::Container(id(31)))
     };
     let all = [
-        of(Whom::Pod(POD.to_owned())),
+        of(TargetKind::Pod(POD.to_owned())),
         container(""),
         container(POD),
         node.path(&node.pod),
@@ -275,9 +275,13 @@ async fn what_is_in_a_pod_is_refused_without_its_namespace_where_some_are_denied
         denied.labels.as_mut().unwrap().namespace = "secret".to_owned();
         let refused = node.refused(denied, &inside).await;
         assert_eq!(refused, "policy.deniedNamespaces", "{target:?}");
-        node.ask(in_shop(target, "web-0"), &inside).await.unwrap();
+        node.request(in_shop(target, "web-0"), &inside)
+            .await
+            .unwrap();
     }
-    node.ask(node.path(&node.service), &inside).await.unwrap();
+    node.request(node.path(&node.service), &inside)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -296,12 +300,12 @@ async fn a_container_that_is_said_to_be_of_another_pod_is_not_traced() {
     });
     let of_mine = |id: &str, pod| v1::Target {
         pod_uid: uid(1),
-        ..in_shop(of(Whom::Container(id.to_owned())), pod)
+        ..in_shop(of(TargetKind::Container(id.to_owned())), pod)
     };
     let spec = v1::TraceSpec {
         targets: vec![
             of_mine(&id(40), "mine"),
-            // What a pod's status may say, written by whoever may write it.
+            // Possible contents of a pod's status, by any caller that may write it.
             of_mine(&id(41), "victim"),
             of_mine(&id(40)[..8], "part"),
         ],
@@ -328,9 +332,9 @@ async fn kinds_of_targets_that_the_policy_does_not_name_are_refused() {
         targets: vec![target],
         ..spec("open", &workload)
     };
-    let pod = of(Whom::Pod(POD.to_owned()));
+    let pod = of(TargetKind::Pod(POD.to_owned()));
     started(&daemon, "a", of_targets(pod)).await;
-    let host = of(Whom::Host(v1::Host {}));
+    let host = of(TargetKind::Host(v1::Host {}));
     for (target, wanted) in [
         (cgroup(&group), "policy.targets"),
         (process(workload.pid()), "policy.targets"),
@@ -350,12 +354,12 @@ async fn what_a_container_makes_33_levels_deep_is_no_pod_whatever_its_name() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let uid = format!("{:08x}-4f50-6172-8394-{:012x}", std::process::id(), 33);
-    // Version 2 has the kernel's own look at one depth.
+    // In version 2 the kernel compares one depth.
     let name = format!("tracejob-test-{}-33", std::process::id());
     let top = Cgroup::of_version_1(&name).unwrap_or_default();
     let _pod = top.below(&format!("pod{uid}"));
     let mut workload = Workload::behind_gate(&OPENS);
-    let target = in_shop(of(Whom::Pod(uid.clone())), "victim");
+    let target = in_shop(of(TargetKind::Pod(uid.clone())), "victim");
     let of_pod = v1::TraceSpec {
         targets: vec![target],
         ..spec("open", &workload)
@@ -382,7 +386,7 @@ async fn cgroups_40_levels_deep_with_a_kubelets_name_do_no_harm() {
     let deep = node.service.nested("user-kubepods.slice", 40);
     let mut workload = Workload::behind_gate(&OPENS);
     node.container.add(workload.pid());
-    let target = in_shop(of(Whom::Container(id(51))), "it");
+    let target = in_shop(of(TargetKind::Container(id(51))), "it");
     let of_container = v1::TraceSpec {
         targets: vec![target],
         ..spec("open", &workload)

@@ -1,4 +1,4 @@
-//! Everything at once: all attacks by connections, callers and targets, beside one trace that somebody needs.
+//! Everything at once: all attacks by connections, callers and targets, beside one trace that must stay complete.
 
 use super::{
     callers::{Over, capabilities, empty_targets, endless_requests, failing_updates, steal},
@@ -37,7 +37,7 @@ const RATE: u64 = 100;
 const BESIDE: i64 = 64 << 10;
 /// How long a kubelet waits for an agent's health: charts/tracejob/templates/agent.yaml.
 const PROBE: Duration = Duration::from_secs(10);
-/// Certificates of callers that may start traces, and mean ill.
+/// Names of callers that may start traces, and attack.
 const UPDATER: &str = "spiffe://example.org/updater";
 const SENDER: &str = "spiffe://example.org/sender";
 const THIEF: &str = "spiffe://example.org/thief";
@@ -103,7 +103,7 @@ impl Attacked {
         words.find_map(|word| word.parse().ok()).unwrap()
     }
 
-    /// Silent connections, from other addresses than those of who is served.
+    /// Holds silent connections, from other addresses than those of the served clients.
     fn hold_silent(&self, port: u16, begin: &[u8]) {
         let from: Vec<IpAddr> = [2, 3, 4].map(|last| [127, 0, 0, last].into()).into();
         hold_silent_connections(&from, loopback(port), 200, begin, &self.floods);
@@ -176,7 +176,7 @@ struct Ends(Arc<Attacked>);
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.over.tell();
+        self.0.over.set();
         self.0.floods.stop();
     }
 }
@@ -286,7 +286,7 @@ async fn a_trace_ends_complete_while_every_attack_goes_on_at_once() {
     while Instant::now() < end {
         tokio::select! {
             more = reader.next() => assert!(more.unwrap(), "the trace has ended"),
-            // None ends before it is told to.
+            // No attack ends before it is stopped.
             ended = attacks.join_next() => panic!("an attack has ended: {ended:?}"),
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }

@@ -12,7 +12,7 @@ use tests::{Workload, most_resident, needs};
 const SLACK: i64 = 64 << 10;
 /// Bytes of a message that every gRPC client takes.
 const MESSAGE: usize = 4 << 20;
-/// How long the trace goes on, and how often its table is told.
+/// Duration of the trace, and interval of its tables.
 const DURATION: Duration = Duration::from_secs(4);
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -107,9 +107,9 @@ pub(super) async fn read_long_names(
     let (mut schema, mut table, mut account) = (None, Table::default(), None);
     while let Some(message) = stream.message().await.unwrap() {
         match message.item.unwrap() {
-            Item::Schema(told) => schema = Some(told),
+            Item::Schema(sent) => schema = Some(sent),
             Item::Batch(batch) => table.add(schema.as_ref().unwrap(), batch),
-            Item::Account(told) => account = Some(told),
+            Item::Account(sent) => account = Some(sent),
             Item::Lost(_) | Item::Gap(_) | Item::Nodes(_) | Item::Further(_) => {}
         }
     }
@@ -152,7 +152,7 @@ async fn named(test: &str, steps: [&str; 5], is_named: impl Fn(&Table) -> bool) 
         if is_named(&table) {
             return Some(table);
         }
-        // What is not named in time says so.
+        // A stack that is not symbolized in time is marked.
         let unnamed = table.strings.iter().any(|name| name == "[unknown]");
         assert!(unnamed, "{} texts", table.strings.len());
     }
@@ -181,9 +181,9 @@ async fn a_name_of_4_kb_in_200000_places_reaches_every_client_and_takes_what_was
 }
 
 #[tokio::test]
-async fn fifteen_thousand_long_names_have_no_more_room_than_others_and_the_rest_says_so() {
+async fn fifteen_thousand_long_names_fill_their_room_and_the_rest_is_marked() {
     needs!("page_fault");
-    let test = "fifteen_thousand_long_names_have_no_more_room_than_others_and_the_rest_says_so";
+    let test = "fifteen_thousand_long_names_fill_their_room_and_the_rest_is_marked";
     let bytes = |table: &Table| table.strings.iter().map(String::len).sum::<usize>();
     let is_named = |table: &Table| {
         let full = table.strings.iter().any(|name| name == "[too many frames]");

@@ -67,7 +67,7 @@ async fn a_zombie_can_be_named_and_its_trace_ends_at_once() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let mut parent = Workload::behind_gate_after(&["zombie"], &["getppid", "1"]);
-    let zombie = parent.said("zombie").as_u64().unwrap() as u32;
+    let zombie = parent.message("zombie").as_u64().unwrap() as u32;
     let spec = v1::TraceSpec {
         targets: vec![process(zombie)],
         ..spec("open", &parent)

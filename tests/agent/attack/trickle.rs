@@ -14,7 +14,7 @@ const TRACES: usize = 20;
 const REPLAY: i64 = 1 << 20;
 /// What the agent may take besides, KiB: what threads and the allocator keep.
 const SLACK: i64 = 12 << 10;
-/// Seconds of the workload, and rows of a second: the agent looks into a ring each 10 ms. Together they are three times what is kept.
+/// Seconds of the workload, and rows of a second: the agent reads a ring each 10 ms. Together they are three times what is kept.
 const SECONDS: u64 = 13;
 const RATE: u64 = 95;
 

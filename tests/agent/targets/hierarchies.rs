@@ -5,7 +5,7 @@ use crate::{
     daemon::{Daemon, spec},
     reason, start,
 };
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as TargetKind};
 use tests::{Cgroup, Workload, needs};
 
 /// Traces the opens of a workload in a cgroup of version 1, by a target that is it.
@@ -37,7 +37,7 @@ async fn a_container_of_cgroup_v1_is_found_by_its_id() {
     let id = format!("{:064x}", 0xabcd_0000_u64 + u64::from(std::process::id()));
     let name = format!("docker-{id}.scope");
     let test = "a_container_of_cgroup_v1_is_found_by_its_id";
-    traces_in_version_1(&name, test, |_| of(Whom::Container(id.clone()))).await;
+    traces_in_version_1(&name, test, |_| of(TargetKind::Container(id.clone()))).await;
 }
 
 #[tokio::test]
@@ -52,18 +52,18 @@ async fn a_pod_of_cgroup_v1_is_found_by_its_uid() {
     let uid = format!("{:08x}-4f50-6172-8394-a5b6c7d8e9f0", std::process::id());
     let test = "a_pod_of_cgroup_v1_is_found_by_its_uid";
     traces_in_version_1(&format!("pod{uid}"), test, |_| {
-        in_shop(of(Whom::Pod(uid.clone())), "a")
+        in_shop(of(TargetKind::Pod(uid.clone())), "a")
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_trace_selects_by_one_hierarchy_and_says_so() {
+async fn a_trace_selects_by_one_hierarchy_and_refuses_the_other_with_the_reason() {
     needs!("open");
     let Some(first) = Cgroup::of_version_1(&format!("tracejob-test-{}-two", std::process::id()))
     else {
         println!(
-            "SKIPPED targets::hierarchies::a_trace_selects_by_one_hierarchy_and_says_so: cgroup v1 is not mounted here"
+            "SKIPPED targets::hierarchies::a_trace_selects_by_one_hierarchy_and_refuses_the_other_with_the_reason: cgroup v1 is not mounted here"
         );
         return;
     };

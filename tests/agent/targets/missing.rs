@@ -5,7 +5,7 @@ use crate::{
     daemon::{Daemon, spec},
     reason, start,
 };
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as TargetKind};
 use tests::{Cgroup, Workload, needs};
 
 /// The id of a container, and the name of its cgroup.
@@ -24,7 +24,7 @@ async fn a_trace_starts_without_a_target_that_is_not_there_and_has_it_when_it_is
     let mut late = Workload::behind_gate(&OPENS);
     here.add(first.pid());
     let (id, name) = container(1);
-    let comes_back = labelled(of(Whom::Container(id.clone())), "comes-back");
+    let comes_back = labelled(of(TargetKind::Container(id.clone())), "comes-back");
     let spec = v1::TraceSpec {
         targets: vec![comes_back.clone(), labelled(cgroup(&here), "here")],
         ..spec("open", &first)
@@ -67,14 +67,14 @@ async fn a_trace_of_nothing_that_is_there_runs_until_something_comes() {
     let (gone, _) = container(2);
     let (id, name) = container(3);
     let spec = v1::TraceSpec {
-        targets: vec![labelled(of(Whom::Container(gone)), "gone")],
+        targets: vec![labelled(of(TargetKind::Container(gone)), "gone")],
         ..spec("open", &late)
     };
     let mut client = daemon.client().await;
     client.start_trace(start("a", 1, spec)).await.unwrap();
     let container = runtime.below(&name);
     container.add(late.pid());
-    let comes = labelled(of(Whom::Container(id)), "comes");
+    let comes = labelled(of(TargetKind::Container(id)), "comes");
     let status = apply(&daemon, vec![update(1, vec![add(comes)])]).await;
     assert_eq!(
         (status.state(), status.targets_failed),
@@ -93,7 +93,7 @@ async fn a_call_of_several_targets_is_refused_when_one_is_not_there_and_names_it
     let workload = Workload::behind_gate(&["getppid", "1"]);
     let (gone, _) = container(4);
     let both = v1::TraceSpec {
-        targets: vec![cgroup(&here), of(Whom::Container(gone.clone()))],
+        targets: vec![cgroup(&here), of(TargetKind::Container(gone.clone()))],
         ..spec("open", &workload)
     };
     let refused = daemon.trace(both).await.err().unwrap();
@@ -103,14 +103,14 @@ async fn a_call_of_several_targets_is_refused_when_one_is_not_there_and_names_it
 }
 
 #[tokio::test]
-async fn equal_targets_are_looked_for_once() {
+async fn equal_targets_are_searched_once() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let here = Cgroup::new();
     let mut workload = Workload::behind_gate(&OPENS);
     here.add(workload.pid());
     let (gone, _) = container(7);
-    let mut targets = vec![labelled(of(Whom::Container(gone)), "gone"); 500];
+    let mut targets = vec![labelled(of(TargetKind::Container(gone)), "gone"); 500];
     targets.extend(vec![labelled(cgroup(&here), "first"); 500]);
     targets.push(labelled(cgroup(&here), "last"));
     let spec = v1::TraceSpec {
@@ -126,12 +126,12 @@ async fn equal_targets_are_looked_for_once() {
 }
 
 #[tokio::test]
-async fn targets_beyond_those_that_fit_are_not_looked_for() {
+async fn targets_beyond_the_limit_are_not_searched() {
     needs!("open");
     let daemon = Daemon::start("").await;
     let here = Cgroup::new();
     let workload = Workload::behind_gate(&["getppid", "1"]);
-    let missing = (0..1100).map(|at| of(Whom::Cgroup(format!("none-{at}"))));
+    let missing = (0..1100).map(|at| of(TargetKind::Cgroup(format!("none-{at}"))));
     let spec = v1::TraceSpec {
         targets: missing.chain([cgroup(&here)]).collect(),
         ..spec("open", &workload)
@@ -162,8 +162,8 @@ async fn a_pod_keeps_its_rows_when_its_container_is_made_anew() {
     before.add(first.pid());
     let spec = v1::TraceSpec {
         targets: vec![
-            in_shop(of(Whom::Pod(uid.to_owned())), "web-0"),
-            in_shop(of(Whom::Container(id)), "web-0"),
+            in_shop(of(TargetKind::Pod(uid.to_owned())), "web-0"),
+            in_shop(of(TargetKind::Container(id)), "web-0"),
         ],
         ..spec("open", &first)
     };
@@ -188,7 +188,7 @@ async fn a_denied_target_in_an_update_is_a_failure_and_the_others_are_traced() {
         group.add(workload.pid());
     }
     let [comes, denied] = groups.each_ref().map(|group| in_shop(cgroup(group), "a"));
-    // It is selected before it is known whose it is.
+    // It is selected before its labels arrive.
     let spec = v1::TraceSpec {
         targets: vec![denied.clone()],
         ..spec("open", &workloads[0])
@@ -238,7 +238,7 @@ async fn a_denied_target_in_a_start_is_a_failure_and_where_no_other_is_left_a_re
     let mut client = daemon.client().await;
     let refused = client.start_trace(start("a", 1, of(&[&secret]))).await;
     assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
-    // A call has no status that could tell of it.
+    // A call has no status that could report it.
     let refused = daemon.trace(both.clone()).await.map(drop);
     assert_eq!(reason(&refused.unwrap_err()), "PolicyDenied");
     client.start_trace(start("a", 2, both)).await.unwrap();

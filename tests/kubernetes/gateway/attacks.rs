@@ -1,8 +1,8 @@
-//! Who may read what, and what is tried by those who may not.
+//! Rights to read rows, and attacks of users without them.
 
 use super::{
     events, opens,
-    reader::{Reader, Tally, ask, bind, connect, in_network, open, raw, token},
+    reader::{Reader, Tally, bind, connect, in_network, open, raw, stream_request, token},
     shared, until_end,
 };
 use crate::cluster::{Cluster, gateway_address, job};
@@ -31,7 +31,7 @@ fn suspended(cluster: &Cluster, namespace: &str) {
 }
 
 #[test]
-fn who_has_no_right_in_a_namespace_reads_nothing_of_it() {
+fn a_user_without_a_right_in_a_namespace_reads_nothing_of_it() {
     const NS: &str = "rights";
     let (cluster, _pods) = shared(NS);
     suspended(&cluster, NS);
@@ -42,13 +42,13 @@ fn who_has_no_right_in_a_namespace_reads_nothing_of_it() {
     });
     cluster.apply(&everywhere);
     bind(&cluster, NS, "tracejob-reader", user("ann"));
-    let (nobody, ann) = (
+    let (unbound, ann) = (
         cluster.plane.kubeconfig("bob", &[]),
         cluster.plane.kubeconfig("ann", &[]),
     );
     let of_cluster = "/apis/subresources.tracejob.dev/v1alpha1/watch/clustertracejobs/all/events";
-    for (who, kubeconfig, path) in [
-        ("no right", &nobody, events(NS, "opens")),
+    for (case, kubeconfig, path) in [
+        ("no right", &unbound, events(NS, "opens")),
         ("in another namespace only", &ann, events("bank", "opens")),
         (
             "of a namespace, of a ClusterTraceJob",
@@ -58,20 +58,20 @@ fn who_has_no_right_in_a_namespace_reads_nothing_of_it() {
         // Nor whether there is one.
         ("of one that is not there", &ann, events("bank", "none")),
     ] {
-        let said = raw(&cluster, kubeconfig, &path).unwrap_err();
+        let message = raw(&cluster, kubeconfig, &path).unwrap_err();
         assert!(
-            said.contains("(Forbidden)") && said.contains("events"),
-            "{who}: {said}"
+            message.contains("(Forbidden)") && message.contains("events"),
+            "{case}: {message}"
         );
     }
     // The same path without waiting is another right, which she has as well.
     let now = events(NS, "opens").replace("/watch/", "/") + "?follow=false";
-    let said = raw(&cluster, &ann, &now).unwrap();
-    assert!(said.contains("\"account\""), "{said}");
+    let message = raw(&cluster, &ann, &now).unwrap();
+    assert!(message.contains("\"account\""), "{message}");
 }
 
 #[test]
-fn who_acts_for_another_may_read_what_that_one_may() {
+fn an_impersonator_may_read_what_the_impersonated_user_may() {
     const NS: &str = "acting";
     let (cluster, _pods) = shared(NS);
     suspended(&cluster, NS);
@@ -87,9 +87,12 @@ fn who_acts_for_another_may_read_what_that_one_may() {
         )
     };
     assert!(as_user("ann").0);
-    let (may, said) = as_user("bob");
-    assert!(!may && said.contains("User \"bob\" cannot get"), "{said}");
-    // And who may not act for others does not become them.
+    let (may, message) = as_user("bob");
+    assert!(
+        !may && message.contains("User \"bob\" cannot get"),
+        "{message}"
+    );
+    // A user without the right to impersonate cannot do it.
     let kubeconfig = cluster.plane.kubeconfig("bob", &[]);
     let mut kubectl = cluster.plane.beside(tests::cluster_program("kubectl"));
     let out = kubectl
@@ -97,10 +100,10 @@ fn who_acts_for_another_may_read_what_that_one_may() {
         .env("KUBECONFIG", kubeconfig)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
+    let message = String::from_utf8_lossy(&out.stderr);
     assert!(
-        !out.status.success() && said.contains("cannot impersonate"),
-        "{said}"
+        !out.status.success() && message.contains("cannot impersonate"),
+        "{message}"
     );
 }
 
@@ -128,7 +131,7 @@ fn curl(cluster: &Cluster, namespace: &str, arguments: &[&str]) -> (String, Stri
 }
 
 #[test]
-fn nobody_is_taken_for_the_api_server_by_what_they_say() {
+fn headers_alone_do_not_identify_the_api_server() {
     const NS: &str = "forged";
     let (cluster, _pods) = shared(NS);
     suspended(&cluster, NS);
@@ -160,7 +163,7 @@ fn nobody_is_taken_for_the_api_server_by_what_they_say() {
     );
     // The connection ends before there is an answer.
     assert!(answer.ends_with("\n000"), "{answer}");
-    // The API server's own would be believed: the test can tell.
+    // The certificate of the API server would be trusted: the test distinguishes both.
     let (certificate, key) = (file("proxy.crt"), file("proxy.key"));
     let (answer, _) = curl(
         &cluster,
@@ -168,7 +171,7 @@ fn nobody_is_taken_for_the_api_server_by_what_they_say() {
         &[&["--cert", &certificate, "--key", &key][..], &forged].concat(),
     );
     assert!(answer.ends_with("\n200"), "{answer}");
-    // And even it must say for whom.
+    // And even it must name the user.
     let (answer, _) = curl(&cluster, NS, &["--cert", &certificate, "--key", &key]);
     assert!(answer.ends_with("\n401"), "{answer}");
 }
@@ -222,16 +225,16 @@ fn a_token_is_good_for_its_audience_and_its_time_and_as_long_as_its_account_is_t
     bind(&cluster, NS, "tracejob-reader", account(NS, "gone"));
     cluster
         .plane
-        .says(&["delete", "serviceaccount", "gone", "-n", NS]);
+        .output_of(&["delete", "serviceaccount", "gone", "-n", NS]);
     cluster.apply(&job(NS, "opens", until_end(20)));
     cluster.until_runs(NS, "opens", 2);
     pods.iter().for_each(|pod| opens(pod, "20"));
     let expired = forged_token(&cluster, NS, -60);
     let read = |token: &str, name: &str| {
-        let (token, ask) = (token.to_owned(), ask(NS, name));
+        let (token, stream_request) = (token.to_owned(), stream_request(NS, name));
         in_network(&cluster, async {
             let mut client = connect(&cluster, 0).await;
-            let mut stream = open(&mut client, &token, ask).await?;
+            let mut stream = open(&mut client, &token, stream_request).await?;
             Tally::all(&mut stream).await
         })
     };
@@ -270,7 +273,7 @@ fn a_token_is_good_for_its_audience_and_its_time_and_as_long_as_its_account_is_t
             "Unauthenticated",
         ),
         (
-            "of who has no right there",
+            "of a user without a right there",
             &stranger,
             Code::PermissionDenied,
             "NotAllowed",

@@ -1,8 +1,8 @@
-//! What is tried by those who can only connect, or who have one account: to keep others out, and to make the API server work.
+//! Attacks of clients that can only connect or have one account: to lock others out, and to load the API server.
 
 use super::{
     cluster, events, opens,
-    reader::{Tally, ask, bind, connect, in_network, open, raw, token},
+    reader::{Tally, bind, connect, in_network, open, raw, stream_request, token},
     until_end,
 };
 use crate::cluster::{Cluster, gateway_address, job};
@@ -32,7 +32,7 @@ fn gateway() -> SocketAddr {
     format!("{}:8443", gateway_address(0)).parse().unwrap()
 }
 
-/// A connection without a certificate, whose handshake is done.
+/// Opens a connection without a certificate, and completes its handshake.
 fn shaken_hands(config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
     let name = "tracejob-gateway".try_into().unwrap();
     let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
@@ -119,7 +119,7 @@ fn tls_connections_without_a_request_keep_out_neither_the_api_server_nor_a_reade
             // By a connection of its own.
             let tally = in_network(&cluster, async {
                 let mut client = connect(&cluster, 0).await;
-                let mut stream = open(&mut client, &good, ask(NS, "opens")).await?;
+                let mut stream = open(&mut client, &good, stream_request(NS, "opens")).await?;
                 Tally::all(&mut stream).await
             });
             assert_eq!(tally.unwrap().rows, 40);
@@ -133,12 +133,12 @@ fn tls_connections_without_a_request_keep_out_neither_the_api_server_nor_a_reade
     bad_tokens_are_reviewed_within_bounds(&cluster, &good);
 }
 
-/// With a good token and no right on anything: a name must not even be asked for.
+/// Requests with a valid token and no rights: the API server must not be asked about the name.
 fn names_that_lead_elsewhere_are_refused(cluster: &Cluster, token: &str) {
     let read = |namespace: &str, name: &str| {
         in_network(cluster, async {
             let mut client = connect(cluster, 0).await;
-            open(&mut client, token, ask(namespace, name)).await
+            open(&mut client, token, stream_request(namespace, name)).await
         })
     };
     for (namespace, name) in [
@@ -177,7 +177,7 @@ pub(super) async fn send_bad_tokens(cluster: &Cluster, attack: &Attack) -> usize
             let mut client: JobsClient<Channel> = client.clone();
             let token = format!("bad-{}-{n}", attack.done());
             tokio::spawn(async move {
-                let status = open(&mut client, &token, ask("shop", "opens")).await;
+                let status = open(&mut client, &token, stream_request("shop", "opens")).await;
                 status.map(drop).unwrap_err().code()
             })
         });
@@ -212,12 +212,12 @@ fn bad_tokens_are_reviewed_within_bounds(cluster: &Cluster, good: &str) {
         (20..=28 * windows).contains(&reviewed),
         "{reviewed} in {windows} windows"
     );
-    // The address may ask again when its window is over.
+    // The address may send requests again when its window is over.
     in_network(cluster, async {
         let end = Instant::now() + tests::deadline();
         loop {
             let mut client = connect(cluster, 0).await;
-            match open(&mut client, good, ask("shop", "opens")).await {
+            match open(&mut client, good, stream_request("shop", "opens")).await {
                 Err(status) if status.code() == Code::ResourceExhausted => {
                     assert!(Instant::now() < end, "{status}");
                     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,8 +1,8 @@
-//! What breaks while a job is read, and what its readers are told.
+//! Faults while a job is read, and the messages to its readers.
 
 use super::{
     cluster, events, opens,
-    reader::{Reader, Tally, ask, bind, connect, in_network, open, token},
+    reader::{Reader, Tally, bind, connect, in_network, open, stream_request, token},
     shared, until_end,
 };
 use crate::cluster::{Cluster, job};
@@ -32,7 +32,9 @@ fn a_job_that_is_deleted_under_its_reader_ends_with_its_account() {
     cluster.until_runs(NS, "opens", 2);
     pods.iter().for_each(|pod| opens(pod, "50"));
     super::reader::until_seen(&cluster, NS, "opens", 100);
-    cluster.plane.says(&["delete", "tj", "opens", "-n", NS]);
+    cluster
+        .plane
+        .output_of(&["delete", "tj", "opens", "-n", NS]);
     let read = reader.finish();
     assert_eq!(
         (read.rows.len(), &read.account["ended"]),
@@ -64,7 +66,7 @@ fn an_agent_that_is_killed_and_comes_back_goes_on_in_the_same_stream_which_is_pa
     opens(&pods[0], "100");
     opens(&pods[1], "50");
     let read = reader.finish();
-    assert_eq!(read.rows.len(), 250, "{:?}", read.told);
+    assert_eq!(read.rows.len(), 250, "{:?}", read.others);
     let account = &read.account;
     assert_eq!(
         (&account["complete"], &account["delivered"]),
@@ -116,12 +118,12 @@ fn a_replica_that_dies_costs_a_reader_one_resume_and_no_row() {
         let (cluster, pods, token) = (&cluster, &pods, &token);
         in_network(cluster, async move {
             let mut client = connect(cluster, 0).await;
-            let mut stream = open(&mut client, token, ask("shop", "opens"))
+            let mut stream = open(&mut client, token, stream_request("shop", "opens"))
                 .await
                 .unwrap();
             let mut tally = Tally::default();
             tokio::task::block_in_place(|| pods.iter().for_each(|pod| opens(pod, "60")));
-            // Until it has been told where it is after the last of them.
+            // Until it has received its position after the last of them.
             loop {
                 let before = std::mem::take(&mut tally.resume);
                 assert!(tally.take(&mut stream).await.unwrap());
@@ -140,7 +142,7 @@ fn a_replica_that_dies_costs_a_reader_one_resume_and_no_row() {
         let mut client = connect(&cluster, 1).await;
         let request = proto::v1::StreamJobEventsRequest {
             resume: first.resume.clone(),
-            ..ask("shop", "opens")
+            ..stream_request("shop", "opens")
         };
         let mut stream = open(&mut client, &token, request).await.unwrap();
         Tally::all(&mut stream).await.unwrap()
@@ -187,7 +189,7 @@ fn opened(
             cluster.plane.net().enter();
             runtime.block_on(async {
                 let mut client = connect(cluster, 0).await;
-                open(&mut client, token, ask("shop", "opens"))
+                open(&mut client, token, stream_request("shop", "opens"))
                     .await
                     .unwrap()
             })
@@ -197,8 +199,7 @@ fn opened(
 }
 
 #[test]
-fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and_is_told_what_it_missed()
- {
+fn a_reader_that_stops_costs_bounded_memory_and_receives_the_number_of_its_missing_rows() {
     // 60,000 rows are more than this gateway keeps; a burst is a tenth of what it keeps.
     const BURSTS: u64 = 30;
     const BURST: u64 = 1000;
@@ -214,9 +215,11 @@ fn a_reader_that_stops_reading_costs_a_bounded_memory_and_the_others_nothing_and
     let (slow, fast) = in_network(&cluster, async {
         let mut client = connect(&cluster, 0).await;
         let mut stands_still = connect(&cluster, 0).await;
-        let ask = || ask("shop", "flood");
-        let mut slow = open(&mut stands_still, &token, ask()).await.unwrap();
-        let mut stream = open(&mut client, &token, ask()).await.unwrap();
+        let stream_request = || stream_request("shop", "flood");
+        let mut slow = open(&mut stands_still, &token, stream_request())
+            .await
+            .unwrap();
+        let mut stream = open(&mut client, &token, stream_request()).await.unwrap();
         let mut fast = Tally::default();
         for burst in 1..=BURSTS {
             let times = BURST.to_string();
@@ -262,7 +265,9 @@ fn a_hundred_readers_of_one_job_read_the_same_and_its_agents_send_it_once() {
             for _ in 0..10 {
                 let (mut client, token) = (client.clone(), token.clone());
                 readers.push(tokio::spawn(async move {
-                    let mut stream = open(&mut client, &token, ask(NS, "opens")).await.unwrap();
+                    let mut stream = open(&mut client, &token, stream_request(NS, "opens"))
+                        .await
+                        .unwrap();
                     Tally::all(&mut stream).await.unwrap()
                 }));
             }
@@ -315,10 +320,10 @@ fn certificates_change_without_a_break() {
         (read.rows.len(), &read.account["complete"]),
         (200, &json!(true))
     );
-    // Who comes now comes by the new one.
+    // A new client uses the new one.
     let late = in_network(&cluster, async {
         let mut client = connect(&cluster, 0).await;
-        let mut stream = open(&mut client, &token, ask("shop", "opens"))
+        let mut stream = open(&mut client, &token, stream_request("shop", "opens"))
             .await
             .unwrap();
         Tally::all(&mut stream).await.unwrap()

@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// The client that a variable names; without it the test says aloud that it is skipped.
+/// Returns the client that a variable names; without it prints that the test is skipped.
 fn client(name: &str, test: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(format!("TRACEJOB_{name}")) {
         return Some(path.into());
@@ -25,7 +25,7 @@ fn client(name: &str, test: &str) -> Option<PathBuf> {
     None
 }
 
-fn said(out: &Output) -> String {
+fn stdout(out: &Output) -> String {
     assert!(
         out.status.success(),
         "{}",
@@ -63,7 +63,7 @@ fn grpcurl_and_python_read_a_job() {
         command
             .args(["-H", &format!("authorization: Bearer {token}")])
             .args(more);
-        said(&command.output().unwrap())
+        stdout(&command.output().unwrap())
     };
     let services = grpcurl(&[&address, "list"]);
     assert!(
@@ -99,7 +99,7 @@ fn grpcurl_and_python_read_a_job() {
         "tracejob/v1/agent.proto",
         "tracejob/v1/jobs.proto",
     ]);
-    said(&protoc.current_dir(folder).output().unwrap());
+    stdout(&protoc.current_dir(folder).output().unwrap());
     let mut program: Command = cluster.plane.net().command(&python);
     program
         .arg(root.join("examples/grpc/jobs.py"))
@@ -110,7 +110,7 @@ fn grpcurl_and_python_read_a_job() {
         .env("PYTHONPATH", folder)
         .output()
         .unwrap();
-    let lines: Vec<Value> = said(&out)
+    let lines: Vec<Value> = stdout(&out)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();

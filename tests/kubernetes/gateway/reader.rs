@@ -28,7 +28,7 @@ pub(crate) struct Reader {
 pub(crate) struct Read {
     pub(crate) rows: Vec<Value>,
     /// Lines that are no rows.
-    pub(crate) told: Vec<Value>,
+    pub(crate) others: Vec<Value>,
     pub(crate) account: Value,
 }
 
@@ -40,7 +40,7 @@ impl Read {
                 serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
             match value.as_object().unwrap().keys().next().map(String::as_str) {
                 Some("account") => read.account = value["account"].clone(),
-                Some("gap" | "lost" | "nodes" | "resume" | "error") => read.told.push(value),
+                Some("gap" | "lost" | "nodes" | "resume" | "error") => read.others.push(value),
                 _ => read.rows.push(value),
             }
         }
@@ -96,11 +96,11 @@ pub(crate) fn token(cluster: &Cluster, namespace: &str, account: &str, audience:
     let audience = format!("--audience={audience}");
     let token = cluster
         .plane
-        .says(&["create", "token", account, "-n", namespace, &audience]);
+        .output_of(&["create", "token", account, "-n", namespace, &audience]);
     token.trim().to_owned()
 }
 
-/// Lets somebody have a role in a namespace.
+/// Binds a role in a namespace to a subject.
 pub(crate) fn bind(cluster: &Cluster, namespace: &str, role: &str, subject: Value) {
     let name = format!("{role}-{}", subject["name"].as_str().unwrap());
     cluster
@@ -149,7 +149,7 @@ pub(crate) async fn connect(cluster: &Cluster, replica: usize) -> JobsClient<Cha
     panic!("the gateway does not answer");
 }
 
-pub(crate) fn ask(namespace: &str, name: &str) -> StreamJobEventsRequest {
+pub(crate) fn stream_request(namespace: &str, name: &str) -> StreamJobEventsRequest {
     StreamJobEventsRequest {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -161,9 +161,9 @@ pub(crate) fn ask(namespace: &str, name: &str) -> StreamJobEventsRequest {
 pub(crate) async fn open(
     client: &mut JobsClient<Channel>,
     token: &str,
-    ask: StreamJobEventsRequest,
+    stream_request: StreamJobEventsRequest,
 ) -> Result<Streaming<StreamEventsResponse>, Status> {
-    let mut request = Request::new(ask);
+    let mut request = Request::new(stream_request);
     let bearer: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);
     Ok(client.stream_events(request).await?.into_inner())
@@ -175,7 +175,7 @@ pub(crate) struct Tally {
     pub(crate) rows: u64,
     pub(crate) gap: u64,
     pub(crate) resume: Vec<u8>,
-    /// Names of nodes that have been told of.
+    /// Names of nodes in the messages.
     pub(crate) nodes: Vec<proto::v1::NodeAccount>,
     pub(crate) account: Option<proto::v1::Account>,
 }
@@ -215,7 +215,7 @@ impl Tally {
     }
 }
 
-/// Waits until a job has seen so many events.
+/// Waits until a job has seen this number of events.
 pub(crate) fn until_seen(cluster: &Cluster, namespace: &str, name: &str, events: u64) {
     until("the job to have seen all", || {
         let job = cluster.job(namespace, name)?;

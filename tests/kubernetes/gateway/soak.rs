@@ -33,12 +33,12 @@ fn hold_silent(cluster: &Cluster, to: SocketAddr, begin: &[u8], attack: &Attack)
 
 /// Asks for other namespaces' jobs by names that lead elsewhere, and for what is not there.
 fn read_what_is_not_theirs(cluster: &Cluster, attack: &Attack) {
-    let nobody = cluster.plane.kubeconfig("nobody-in-particular", &[]);
+    let unbound = cluster.plane.kubeconfig("unbound", &[]);
     for name in ["opens", "..%2Fopens", "no-such-job"].iter().cycle() {
         if !attack.goes_on() {
             return;
         }
-        raw(cluster, &nobody, &events("shop", name)).unwrap_err();
+        raw(cluster, &unbound, &events("shop", name)).unwrap_err();
         attack.count(1);
     }
 }
@@ -64,7 +64,7 @@ fn a_job_ends_complete_and_is_read_whole_while_its_agents_and_its_gateway_are_at
     let node = cluster.agent_address(0);
     let (attack, cluster_of) = (Attack::default(), &cluster);
     let opened: u64 = thread::scope(|scope| {
-        // A check that fails must not wait for attacks that nobody stops.
+        // A failed check must not wait for attacks that run on.
         let _ends = Ends(&attack);
         scope.spawn(|| hold_silent_tls(cluster_of, 300, &attack));
         scope.spawn(|| hold_silent(cluster_of, at(&gateway, 8443), b"", &attack));

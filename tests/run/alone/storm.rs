@@ -43,7 +43,7 @@ fn watched(trace: &Tracing, workload: &mut Workload) -> (i64, i64) {
         // Between two samples.
         std::thread::sleep(Duration::from_millis(100));
     }
-    // What it said is read by then.
+    // Its messages are read by then.
     workload.wait();
     assert!(samples.len() >= 5, "{samples:?}");
     println!("resident, KiB: {samples:?}");
@@ -68,7 +68,7 @@ fn a_storm_of_system_calls_is_counted_to_the_last_call_in_constant_memory() {
             .as_u64()
             .unwrap()
     };
-    // Exactly all, but for the runs of programs that a kernel since Linux 7.0 skipped and that the account tells of.
+    // All of them, except the runs of programs that a kernel since Linux 7.0 skipped and the account counts.
     outcome.saw(count("getppid"), rounds);
     // Besides, the workload reads at its gate and the library wakes and waits.
     for (syscall, besides) in [("read", 10), ("futex", 2 + 4 * threads())] {

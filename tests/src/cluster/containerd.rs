@@ -53,7 +53,7 @@ impl Containerd {
         &self.socket
     }
 
-    /// Its client, which is to be told what to do.
+    /// Returns the command of its client, without arguments.
     pub fn ctr(&self) -> Command {
         let mut ctr = Command::new(folder_of("TRACEJOB_NODES").join("ctr"));
         ctr.arg("--address").arg(&self.socket);

@@ -1,4 +1,4 @@
-//! kubectl as who may do everything, on a cluster of a test's own or on one that was there.
+//! kubectl with the rights of an administrator, on a cluster of a test or on an existing one.
 
 use super::{cluster_program, net::command_in_net};
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
     /// The network that the API server is in, where it is not the machine's.
     net: Option<String>,
-    /// Where it keeps what it was told of the cluster.
+    /// Folder of its cache of the cluster.
     home: PathBuf,
 }
 
@@ -53,7 +53,7 @@ impl Kubectl {
         command
     }
 
-    /// Helm, which is to be told what to do.
+    /// Returns the command of Helm, without arguments.
     pub fn helm(&self) -> Command {
         self.beside(cluster_program("helm"))
     }
@@ -67,24 +67,24 @@ impl Kubectl {
     /// kubectl.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is no kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> Output {
         self.command(arguments)
             .output()
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()))
     }
 
-    /// What kubectl says, which must succeed.
+    /// Returns the output of kubectl, which must succeed.
     ///
     /// # Panics
     /// Where it does not.
-    pub fn says(&self, arguments: &[&str]) -> String {
+    pub fn output_of(&self, arguments: &[&str]) -> String {
         let out = self.kubectl(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said = text(&out.stderr);
+        let stderr = text(&out.stderr);
         assert!(
             out.status.success(),
-            "kubectl {}: {said}",
+            "kubectl {}: {stderr}",
             arguments.join(" ")
         );
         text(&out.stdout)
@@ -108,7 +108,7 @@ impl Kubectl {
     /// `kubectl apply` of objects.
     ///
     /// # Errors
-    /// What it says where it does not succeed.
+    /// The message of kubectl, if it fails.
     pub fn apply(&self, objects: &[Value]) -> Result<String, String> {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
         let out = self.kubectl_with(&list, &["apply", "--server-side", "-f", "-"]);

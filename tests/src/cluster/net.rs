@@ -36,7 +36,7 @@ impl Net {
 
     /// Gives its loopback an address, with its prefix's length.
     pub fn address(&self, address: &str) {
-        // Nobody else can have one of IPv6: it can be bound at once.
+        // An IPv6 address of this network is unique: it can be bound at once.
         let without_detection: &[&str] = if address.contains(':') {
             &["nodad"]
         } else {
@@ -79,7 +79,7 @@ pub(crate) fn command_in_net(name: &str, program: impl AsRef<OsStr>) -> Command 
 /// Moves the calling thread into the network of this name: sockets that it makes from now on, and threads that it starts, are there.
 ///
 /// # Panics
-/// Where there is none, or this is not root.
+/// If the network does not exist, or this process is not root.
 pub fn enter_net(name: &str) {
     let file = File::open(format!("/run/netns/{name}")).unwrap();
     rustix::thread::move_into_link_name_space(

@@ -1,6 +1,6 @@
 //! Nodes: machines of QEMU with Debian's kernels, containerd and a kubelet, on a bridge in the control plane's network.
 //!
-//! TRACEJOB_NODES says where their disk and kernels are, TRACEJOB_IMAGES where the images that they have, and TRACEJOB_QEMU what
+//! TRACEJOB_NODES has the path of their disk and kernels, TRACEJOB_IMAGES that of their images, and TRACEJOB_QEMU what
 //! runs them; `cargo xtask cluster` makes all of it.
 
 use super::{Containerd, ControlPlane, Net, cluster_program, end};
@@ -46,14 +46,14 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Boots them, and waits until all are ready. `tell` is told what is done.
+    /// Boots them, and waits until all are ready. `report` receives each step.
     ///
     /// # Panics
     /// Where they are not in time, with the ends of their consoles.
-    pub fn start(tell: impl Fn(&str)) -> Self {
-        tell("starting the control plane");
+    pub fn start(report: impl Fn(&str)) -> Self {
+        report("starting the control plane");
         let plane = ControlPlane::whole();
-        tell("writing the nodes' disk");
+        report("writing the nodes' disk");
         let payload = payload(&plane);
         let mut nodes = Self {
             machines: Vec::new(),
@@ -73,11 +73,11 @@ impl Nodes {
             ]);
             nodes.machines.push(None);
             nodes.boot(node + 1);
-            tell(&format!("booting node-{} with Linux {kernel}", node + 1));
+            report(&format!("booting node-{} with Linux {kernel}", node + 1));
         }
         for node in 1..=KERNELS.len() {
             nodes.until_ready(node);
-            tell(&format!("node-{node} is ready"));
+            report(&format!("node-{node} is ready"));
         }
         nodes
     }
@@ -217,7 +217,7 @@ impl Nodes {
         }
     }
 
-    /// What a node says.
+    /// The console of a node.
     pub fn console(&self, node: usize) -> PathBuf {
         self.plane.folder().join(format!("node-{node}.log"))
     }
@@ -367,7 +367,7 @@ impl Drop for Nodes {
         for machine in self.machines.iter_mut().flatten() {
             end(machine);
         }
-        // Half a gigabyte that nobody reads where the logs are kept.
+        // Half a gigabyte that is no log.
         let _ = fs::remove_file(&self.payload);
     }
 }

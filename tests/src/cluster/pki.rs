@@ -10,15 +10,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// It signs whatever it is asked, into a folder.
+/// It signs any certificate, into a folder.
 pub struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
-    /// Whom servers behind the API server know it by: nobody else has a certificate of it.
+    /// Name by which servers behind the API server identify it: no other certificate has this name.
     proxies: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
-/// What a certificate says.
+/// Contents of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Certificate<'a> {
     /// Its file's name, without `.crt` and `.key`.
@@ -104,7 +104,7 @@ impl Pki {
         fs::write(file("key"), key.serialize_pem()).unwrap();
     }
 
-    /// A kubeconfig of a user who is certified for it: its file is `USER.kubeconfig`, with a dash for what separates files there.
+    /// Creates a kubeconfig of a user with a certificate: its file is `USER.kubeconfig`, with a dash for what separates files there.
     pub fn kubeconfig(&self, user: &str, groups: &[&str], api: &str) -> PathBuf {
         let file = user.replace(':', "-");
         self.sign(Certificate {

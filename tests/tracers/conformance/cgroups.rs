@@ -2,7 +2,7 @@
 
 use super::{Checked, Suite};
 use serde_json::{Value, json};
-use tests::{Cgroup, Outcome, Tracing, Workload};
+use tests::{Cgroup, Outcome, Tracing};
 
 /// Units of each process.
 const SELECTED: u64 = 1;
@@ -23,7 +23,7 @@ fn run(suite: &Suite) -> Seen {
     let below = selected.below("below");
     let workload = |group: &Cgroup, times: u64| {
         let steps = format!("{} , say done , until-eof", entry.step(times));
-        let workload = Workload::behind_gate(&steps);
+        let workload = entry.workload(&steps);
         group.add(workload.pid());
         workload
     };

@@ -1,7 +1,7 @@
 //! Conditions: rows of which one is true are kept, and the account has the others.
 
 use super::{Checked, Expects, Suite};
-use tests::{Outcome, Tracing, Workload};
+use tests::{Outcome, Tracing};
 
 /// Units of the workload.
 const SOME: u64 = 3;
@@ -10,7 +10,7 @@ const SOME: u64 = 3;
 fn outcome(suite: &Suite, condition: &str, kept: bool) -> Outcome {
     let entry = suite.entry;
     let steps = format!("{} , say done , until-eof", entry.step(SOME));
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = entry.workload(&steps);
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().with(&["--where", condition]);
     let trace = trace.of_process(&workload).start();

@@ -2,7 +2,7 @@
 
 use super::{Checked, Expects, Suite, ended, skipped};
 use std::collections::BTreeSet;
-use tests::{Workload, amount, deadline, held_by, in_kernel, until};
+use tests::{amount, deadline, held_by, in_kernel, until};
 
 /// Units of the workload.
 const SOME: u64 = 4;
@@ -12,7 +12,7 @@ pub(crate) fn a_target_that_is_killed_ends_the_trace_with_all_its_events(suite: 
     let some = entry.step(SOME);
     // The signal arrives in the second step, or in the pause after it.
     let steps = format!("{some} , say half , {some} , pause-forever");
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = entry.workload(&steps);
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().of_process(&workload).start();
     workload.go();
@@ -38,7 +38,7 @@ pub(crate) fn a_killed_tracejob_leaves_nothing_in_the_kernel_and_its_target_alon
     let entry = suite.entry;
     let some = entry.step(SOME);
     let steps = format!("{some} , say traced , gate , {some}");
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = entry.workload(&steps);
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().of_process(&workload).start();
     workload.go();
@@ -67,7 +67,7 @@ pub(crate) fn a_duration_ends_the_trace_and_leaves_its_target_alone(suite: &Suit
     const NS: u64 = 300_000_000;
     let entry = suite.entry;
     let steps = format!("{} , until-eof", entry.step(SOME));
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = entry.workload(&steps);
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().with(&["--duration", "300ms"]);
     let trace = trace.of_process(&workload).start();
@@ -90,14 +90,14 @@ pub(crate) fn a_duration_ends_the_trace_and_leaves_its_target_alone(suite: &Suit
 
 pub(crate) fn a_limit_of_events_ends_the_trace(suite: &Suite) -> Checked {
     let entry = suite.entry;
-    let mut workload = Workload::behind_gate(&format!("{} , until-eof", entry.step(SOME)));
+    let mut workload = entry.workload(&format!("{} , until-eof", entry.step(SOME)));
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().of_process(&workload);
     let outcome = match entry.expects {
         Expects::Events(_) => {
             let trace = trace.with(&["--max-events", "2"]).start();
             // All events are in the ring buffer before the first is read.
-            trace.while_nobody_reads(|| workload.finish());
+            trace.while_stopped(|| workload.finish());
             let outcome = trace.finish();
             let account = outcome.complete();
             // The limit is the first dataset's.

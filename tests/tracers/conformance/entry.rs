@@ -14,7 +14,7 @@ pub(crate) struct Entry {
     /// The events that the step causes in the tracer's further datasets, each time.
     pub(crate) also: &'static [(&'static str, u64)],
     /// The process that has these events.
-    pub(crate) whose: Whose,
+    pub(crate) producer: Producer,
     /// The columns that identify the process.
     pub(crate) identity: Identity,
     /// Options of every trace.
@@ -53,7 +53,7 @@ pub(crate) enum Expects {
 
 /// The process that has a step's events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose {
+pub(crate) enum Producer {
     /// The process that runs the step.
     Own,
     /// A child for each time; the workload notes its number under this key.
@@ -101,7 +101,7 @@ impl Entry {
             step,
             expects,
             also: &[],
-            whose: Whose::Own,
+            producer: Producer::Own,
             identity: Identity::TASK,
             options: &[],
             only: &[],
@@ -127,6 +127,14 @@ impl Entry {
     /// Returns a trace with the entry's options.
     pub(super) fn trace(&self) -> Trace {
         Trace::of(self.tracer).with(self.options)
+    }
+
+    /// Starts a workload that waits at a gate; one with a memory limit has a file of its own.
+    pub(super) fn workload(&self, steps: &str) -> Workload {
+        match self.memory {
+            None => Workload::behind_gate(steps),
+            Some(_) => Workload::of_own_file_behind_gate_after("", steps),
+        }
     }
 
     /// Moves the workloads into a cgroup with the memory limit, where the entry has one.

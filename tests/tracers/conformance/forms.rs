@@ -10,9 +10,7 @@ use std::{
     process::Output,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
-use tests::{
-    Agent, Outcome, Trace, Tracing, Workload, columns_of, columns_where, described, until,
-};
+use tests::{Agent, Outcome, Trace, Tracing, columns_of, columns_where, described, until};
 use tonic::transport::Endpoint;
 
 /// Units of the workload.
@@ -71,7 +69,7 @@ fn run(suite: &Suite) -> Places {
     let file = |form: &str| -> PathBuf { folder.join(form) };
     let output = |form: &str| format!("{form}={}", file(form).display());
     let steps = format!("{} , say done , until-eof", entry.step(SOME));
-    let mut workload = Workload::behind_gate(&steps);
+    let mut workload = entry.workload(&steps);
     let limited = entry.limited(&[&workload]);
     let here: Trace = entry.trace().of_process(&workload);
     let here: Tracing = here
@@ -282,12 +280,12 @@ pub(crate) fn help_shows_every_option_and_an_unknown_one_is_refused(suite: &Suit
         assert!(help.contains(flag), "no {flag} in {help}");
     }
     let refused = command(&["run", tracer, "--no-such-option", "--", "true"]);
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("--no-such-option"), "{said}");
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("--no-such-option"), "{stderr}");
     // The error names the options that exist.
     for flag in flags {
-        assert!(said.contains(flag), "no {flag} in {said}");
+        assert!(stderr.contains(flag), "no {flag} in {stderr}");
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Selection by process. All checks share one run: a selected process with a thread and a child, a selected process in a pid namespace
 //! of its own, and a process that is not selected.
 
-use super::{Checked, Entry, Suite, Whose, skipped};
+use super::{Checked, Entry, Producer, Suite, skipped};
 use serde_json::{Value, json};
-use tests::{Outcome, Report, Tracing, Workload};
+use tests::{Outcome, Report, Tracing};
 
 /// Units of each actor. The numbers differ, so that a sum shows which actor is missing or counted twice.
 const PROCESS: u64 = 1;
@@ -30,25 +30,25 @@ struct Actor {
 
 /// Returns the processes that have the events of a step that the process `own` ran.
 fn pids(entry: &Entry, own: &Value, report: &Report) -> Vec<Value> {
-    match entry.whose {
-        Whose::Own => vec![own.clone()],
-        Whose::Noted(key) => report.all(key),
+    match entry.producer {
+        Producer::Own => vec![own.clone()],
+        Producer::Noted(key) => report.all(key),
     }
 }
 
 fn run(entry: &Entry) -> Seen {
     let step = |times| entry.step(times);
-    let mut selected = Workload::behind_gate(&format!(
+    let mut selected = entry.workload(&format!(
         "{} , threads 1 {} , fork {} ; say done ; until-eof",
         step(PROCESS),
         step(THREAD),
         step(CHILD)
     ));
-    let mut inside = Workload::behind_gate(&format!(
+    let mut inside = entry.workload(&format!(
         "newpid {} ; say done ; until-eof",
         step(IN_NAMESPACE)
     ));
-    let mut beside = Workload::behind_gate(&step(BESIDE));
+    let mut beside = entry.workload(&step(BESIDE));
     let _limited = entry.limited(&[&selected, &inside, &beside]);
     let trace = entry.trace().of_process(&selected).of_process(&inside);
     let trace = trace.start();
@@ -64,11 +64,11 @@ fn run(entry: &Entry) -> Seen {
     let child = parent.all("child").pop().unwrap();
     let of_child = selected.reports().remove(0);
     let mut of_process = pids(entry, &own, &parent);
-    let of_thread = match entry.whose {
-        Whose::Own => of_process.clone(),
-        Whose::Noted(_) => of_process.split_off((PROCESS * entry.unit) as usize),
+    let of_thread = match entry.producer {
+        Producer::Own => of_process.clone(),
+        Producer::Noted(_) => of_process.split_off((PROCESS * entry.unit) as usize),
     };
-    let is_own = matches!(entry.whose, Whose::Own);
+    let is_own = matches!(entry.producer, Producer::Own);
     let tid = |tid: &Value| is_own.then(|| tid.clone());
     let in_namespace = namespace.note("child");
     let actors = vec![
@@ -89,9 +89,9 @@ fn run(entry: &Entry) -> Seen {
         },
         Actor {
             // A report from inside the namespace has the numbers of the namespace.
-            pids: match entry.whose {
-                Whose::Own => vec![in_namespace.clone()],
-                Whose::Noted(_) => Vec::new(),
+            pids: match entry.producer {
+                Producer::Own => vec![in_namespace.clone()],
+                Producer::Noted(_) => Vec::new(),
             },
             tid: tid(&in_namespace),
             times: IN_NAMESPACE,
@@ -159,9 +159,9 @@ pub(crate) fn a_process_in_a_pid_namespace_is_seen_by_its_number_on_the_host(
     suite: &Suite,
 ) -> Checked {
     let entry = suite.entry;
-    if let Whose::Noted(_) = entry.whose {
+    if let Producer::Noted(_) = entry.producer {
         return skipped(
-            "its events are of children, and a workload in a pid namespace does not know their numbers on the host",
+            "its events are of children, and a workload in a pid namespace cannot report their numbers on the host",
         );
     }
     suite.actor(3)?;

@@ -1,21 +1,21 @@
 //! A storm: each event is in a row or counted as lost.
 
 use super::{Checked, Expects, Suite, skipped};
-use tests::{Workload, amount};
+use tests::amount;
 
 pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Checked {
     let entry = suite.entry;
-    let mut workload = Workload::behind_gate(&entry.step_exactly(entry.storm));
+    let mut workload = entry.workload(&entry.step_exactly(entry.storm));
     let _limited = entry.limited(&[&workload]);
     let trace = entry.trace().of_process(&workload);
     match entry.expects {
         Expects::Events(_) => {
             let trace = trace.with(&["--ring", "4KiB"]).start();
-            trace.while_nobody_reads(|| workload.finish());
+            trace.while_stopped(|| workload.finish());
             let outcome = trace.finish();
             let account = outcome.account();
             let truth = entry.truth_of_all(entry.storm).unwrap();
-            // Where the process causes other rows too, their number is not known.
+            // If the process causes other rows too, their number is unknown.
             let is_exact = entry.only.is_empty();
             assert!(account.produced >= truth, "{truth}: {}", account.raw);
             assert!(
@@ -36,7 +36,7 @@ pub(crate) fn a_storm_is_accounted_for_to_the_last_event(suite: &Suite) -> Check
         }
         Expects::Count(each) => {
             let trace = trace.start();
-            trace.while_nobody_reads(|| workload.finish());
+            trace.while_stopped(|| workload.finish());
             let outcome = trace.finish();
             let account = outcome.complete();
             let seen = amount(entry.tracer, &entry.rows(&outcome.rows));

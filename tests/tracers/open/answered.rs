@@ -1,7 +1,7 @@
 //! Calls that the kernel never begins: seccomp, a supervisor or a tracer answers them.
 
 use super::{Folder, columns, os, traced};
-use crate::{Who, result};
+use crate::{Task, result};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use tests::{Outcome, Report, Wanted, check, needs};
@@ -57,8 +57,8 @@ fn calls_that_seccomp_answers_are_rows_with_its_error() {
         path.display()
     ));
     assert_eq!(report.note("result"), json!(-libc::EACCES));
-    let who = Who::workload(&workload);
-    let mut wanted = columns(&who, &report, os(&path), "O_WRONLY", "0000", false);
+    let task = Task::workload(&workload);
+    let mut wanted = columns(&task, &report, os(&path), "O_WRONLY", "0000", false);
     wanted.retain(|(column, _)| *column != "latency_ns");
     wanted.push(("latency_ns", Wanted::from(0)));
     wanted.extend(result((-libc::EACCES).into(), Some("EACCES")));
@@ -183,7 +183,7 @@ fn a_path_that_is_not_in_memory_is_marked_as_cut() {
 }
 
 #[test]
-fn flags_that_cannot_be_read_say_so_and_are_shown_where_writers_are_asked_for() {
+fn unreadable_flags_are_marked_and_shown_with_the_option_for_writers() {
     needs!("open");
     let (outcome, _, _) = traced("open-bad-how /no/such/file");
     let row = outcome.row();

@@ -96,7 +96,7 @@ fn a_file_below_a_bind_mount_is_shown_at_the_place_where_it_was_opened() {
     assert_eq!(outcome.row()["path"], bytes(os(&file)));
 }
 
-/// The path of a file so deep, as the row has it, with whether it was cut.
+/// Returns the path of a file at this depth as the row has it, and whether it was cut.
 fn deep(levels: usize, name_bytes: usize) -> (String, bool, String) {
     let folder = Folder::new();
     let (outcome, _, _) = traced(&format!(
@@ -131,7 +131,7 @@ mod here {
     use super::*;
 
     #[test]
-    fn a_path_with_more_components_than_are_followed_is_cut_at_the_root_and_says_so() {
+    fn a_path_with_more_components_than_are_followed_is_cut_at_the_root_and_marked() {
         needs!("open");
         let (path, cut, whole) = deep(60, 3);
         assert!(cut, "{path}");
@@ -143,7 +143,7 @@ mod here {
     }
 
     #[test]
-    fn a_path_with_more_bytes_than_fit_is_cut_at_the_root_and_says_so() {
+    fn a_path_with_more_bytes_than_fit_is_cut_at_the_root_and_marked() {
         needs!("open");
         let (path, cut, whole) = deep(36, 250);
         assert!(cut, "{} bytes without a mark", path.len());

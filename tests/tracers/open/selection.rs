@@ -1,4 +1,4 @@
-//! Whose files are seen: processes with children and threads, namespaces, containers, the host; and all of them, however many.
+//! Selection of processes with children and threads, namespaces, containers and the host, in any number.
 
 use super::{Folder, os, traced};
 use serde_json::json;

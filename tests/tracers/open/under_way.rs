@@ -1,7 +1,7 @@
 //! Calls that take their time: they wait, are killed, or began before the trace.
 
 use super::{Folder, columns, os, traced};
-use crate::{Who, result};
+use crate::{Task, result};
 use serde_json::json;
 use std::path::PathBuf;
 use tests::{Trace, Wanted, Workload, bytes, check, needs};
@@ -23,7 +23,7 @@ fn a_call_that_waits_has_its_whole_latency() {
     let (began, ended) = report.boottime_ns;
     let waiting = outcome.row_where("flags", "O_RDONLY");
     let mut wanted = columns(
-        &Who::workload(&workload),
+        &Task::workload(&workload),
         &report,
         os(&fifo),
         "O_RDONLY",

@@ -5,8 +5,8 @@ use std::process::Command;
 use tests::{mptcp_here, mptcp_socket, program};
 
 /// Which end a row is of, and its bytes.
-fn check_subflow(row: &Value, who: u32, connected: bool, rx: u64, tx: u64) {
-    assert_eq!(row["pid"], json!(who), "{row}");
+fn check_subflow(row: &Value, task: u32, connected: bool, rx: u64, tx: u64) {
+    assert_eq!(row["pid"], json!(task), "{row}");
     assert_eq!(
         (&row["connected"], &row["mptcp"]),
         (&json!(connected), &json!(true)),
@@ -31,8 +31,8 @@ fn both_ends_of_an_mptcp_connection_are_a_row_each_of_their_processes() {
     }
     let mut serving = staying("", "mptcp serve 127.0.0.1:0 700 5000 1");
     serving.go();
-    let port = serving.said("listening").as_u64().unwrap();
-    let (mut connecting, who) = workload(&format!("mptcp connect 127.0.0.1:{port} 5000 700"));
+    let port = serving.message("listening").as_u64().unwrap();
+    let (mut connecting, task) = workload(&format!("mptcp connect 127.0.0.1:{port} 5000 700"));
     let trace = Trace::of("tcp_life")
         .of_process(&serving)
         .of_process(&connecting)
@@ -61,7 +61,7 @@ fn both_ends_of_an_mptcp_connection_are_a_row_each_of_their_processes() {
         connected: true,
         mptcp: true,
     };
-    check(client, &columns(&who, &report, &ends));
+    check(client, &columns(&task, &report, &ends));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_accepted_mptcp_connection_that_its_peer_breaks_off_is_a_row_of_its_server(
     let mut serving = staying("", "mptcp serve-until-broken-off 127.0.0.1:0 55");
     let trace = Trace::of("tcp_life").of_process(&serving).start();
     serving.go();
-    let port = serving.said("listening").as_u64().unwrap() as u16;
+    let port = serving.message("listening").as_u64().unwrap() as u16;
     let socket = mptcp_socket().unwrap();
     let to = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     rustix::net::connect(&socket, &to).unwrap();
@@ -91,9 +91,9 @@ fn an_accepted_mptcp_connection_that_its_peer_breaks_off_is_a_row_of_its_server(
 }
 
 #[test]
-fn an_mptcp_socket_whose_peer_knows_tcp_only_is_one_row() {
+fn an_mptcp_socket_with_a_tcp_peer_is_one_row() {
     needs!("tcp_life");
-    if !mptcp_here("tcp_life::mptcp::an_mptcp_socket_whose_peer_knows_tcp_only_is_one_row") {
+    if !mptcp_here("tcp_life::mptcp::an_mptcp_socket_with_a_tcp_peer_is_one_row") {
         return;
     }
     let (server, port) = server("127.0.0.1:0", 300, 1);
@@ -126,7 +126,7 @@ fn a_tcp_connection_that_an_mptcp_listener_accepts_is_one_row_of_plain_tcp() {
     let mut serving = staying("", "mptcp serve 127.0.0.1:0 10 20 1");
     let trace = Trace::of("tcp_life").of_process(&serving).start();
     serving.go();
-    let port = serving.said("listening").as_u64().unwrap();
+    let port = serving.message("listening").as_u64().unwrap();
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
     assert_eq!(exchange(stream, 20), 10);
     let (outcome, _) = rows(trace, 1, &mut [&mut serving]);

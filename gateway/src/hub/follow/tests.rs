@@ -166,6 +166,11 @@ struct Scene {
 
 impl Scene {
     async fn of(streams: Vec<Messages>) -> Self {
+        Self::of_filtered("", streams).await
+    }
+
+    /// The scene of a job with a filter, `spec.output.where`.
+    async fn of_filtered(filter: &str, streams: Vec<Messages>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requested = Arc::default();
@@ -181,8 +186,8 @@ impl Scene {
         let job = Job {
             uid: "uid".to_owned(),
             tracer: tracer(),
-            filter: String::new(),
-            // The columns are decided at once.
+            filter: filter.to_owned(),
+            // Columns are decided at once.
             over: true,
             failed: false,
             deleted: false,
@@ -240,6 +245,40 @@ async fn rows_and_the_account_of_a_trace_reach_its_hub() {
     assert_eq!(node.state(), v1::NodeState::Ended);
     assert!(node.account.unwrap().complete);
     assert_eq!(*scene.requested.lock().unwrap(), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn rows_of_an_agent_that_ignores_the_filter_of_the_job_are_refused() {
+    let stream = vec![
+        schema(9),
+        message(1, 0, events(3)),
+        message(2, 3, account(3)),
+    ];
+    let mut scene = Scene::of_filtered("result < 0", vec![stream]).await;
+    let why = scene.attend().await.unwrap();
+    let wanted = "its agent does not apply spec.output.where";
+    assert!(why.contains(wanted), "{why}");
+    assert_eq!(scene.batches(), [], "unfiltered rows are in no stream");
+}
+
+#[tokio::test]
+async fn rows_of_an_agent_that_repeats_the_filter_of_the_job_reach_its_hub() {
+    let Ok(StreamEventsResponse {
+        item: Some(Item::Schema(mut repeated)),
+        ..
+    }) = schema(9)
+    else {
+        panic!("no schema");
+    };
+    repeated.filter = "result < 0".to_owned();
+    let stream = vec![
+        message(0, 0, Item::Schema(repeated)),
+        message(1, 0, events(3)),
+        message(2, 3, account(3)),
+    ];
+    let mut scene = Scene::of_filtered("result < 0", vec![stream]).await;
+    assert_eq!(scene.attend().await, None, "the connection stays");
+    assert_eq!(scene.batches(), [(0, 3)]);
 }
 
 #[tokio::test]

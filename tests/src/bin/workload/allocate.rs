@@ -1,10 +1,10 @@
-//! Memory by each function of the C library's allocator, in known numbers and sizes.
+//! Memory allocated by each function of the C library's allocator, in given numbers and sizes.
 #![allow(unsafe_code, reason = "the functions of the C library themselves")]
 
 use std::{ffi::OsStr, hint::black_box, ptr::null_mut};
 
-/// Allocates so often so many bytes by the function, and gives each back. The function of this program that does it has the name of the
-/// other with `by_` before it.
+/// Allocates `bytes` bytes `count` times with the given function, and frees each allocation. The function of this program that calls it
+/// has the same name with the prefix `by_`.
 pub(crate) fn by(function: &OsStr, count: u64, bytes: u64) {
     let bytes = bytes as usize;
     let allocate: fn(usize) = match function.to_str().unwrap() {
@@ -25,7 +25,7 @@ pub(crate) fn by(function: &OsStr, count: u64, bytes: u64) {
 
 fn free(new: *mut libc::c_void) {
     assert!(!new.is_null());
-    // SAFETY: it was allocated, and nobody has it.
+    // SAFETY: it was allocated, and has no other owner.
     unsafe { libc::free(black_box(new)) };
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn spawn(how: &str, args: &[OsString]) {
     spawn_program(how, &raw::c_string(&args[0]), &strings(&args[1..]));
 }
 
-/// The same, so often.
+/// Spawns the program `times` times.
 pub(crate) fn spawn_times(times: u64, args: &[OsString]) {
     for _ in 0..times {
         spawn("execve", args);
@@ -68,7 +68,7 @@ pub(crate) fn spawn_with(count: u64, bytes: u64, path: &OsStr) {
     spawn_program("execve", &raw::c_string(path), &many(count, bytes));
 }
 
-/// `CALL PATH ARG0 ARG1…`, which must fail, so often.
+/// `CALL PATH ARG0 ARG1…`: executes a program `times` times, which must fail.
 pub(crate) fn fails(times: u64, args: &[OsString]) {
     let how = args[0].to_str().unwrap();
     let (path, argv) = (raw::c_string(&args[1]), strings(&args[2..]));

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `CALL PATH FLAGS MODE`, so often; what was opened is closed again.
+/// `CALL PATH FLAGS MODE`: opens a file `times` times, and closes it each time.
 pub(crate) fn open(times: u64, args: &[OsString]) {
     let how = args[0].to_str().unwrap();
     let path = raw::c_string(&args[1]);
@@ -24,7 +24,7 @@ pub(crate) fn open(times: u64, args: &[OsString]) {
     }
 }
 
-/// Goes down so many new directories whose names have so many bytes, and opens a new file there by its name alone.
+/// Creates and enters `levels` nested directories with names of `bytes` bytes, and opens a new file there by its name alone.
 pub(crate) fn open_deep(levels: u64, bytes: u64) {
     let name = CString::new("d".repeat(bytes as usize)).unwrap();
     for _ in 0..levels {
@@ -41,7 +41,7 @@ pub(crate) fn open_deep(levels: u64, bytes: u64) {
     }
 }
 
-/// Opens a pipe for reading whose writer comes only when the reader has waited for so many ms.
+/// Opens a pipe for reading. The writer opens it when the reader has waited for `ms` milliseconds.
 pub(crate) fn open_fifo(path: &OsStr, ms: u64) {
     let path = raw::c_string(path);
     let reader = rustix::thread::gettid().as_raw_nonzero();
@@ -86,14 +86,14 @@ pub(crate) fn open_bad_how(path: &OsStr) {
     assert_eq!(raw::open_how_nowhere(&path), Err(libc::EFAULT));
 }
 
-/// Opens with a path that is the beginning of a file, in memory that nobody has touched.
+/// Opens a file with a path in mapped memory of a file that was never read.
 pub(crate) fn open_unread(file: &OsStr) {
     let file = std::fs::File::open(file).unwrap();
     let outcome = raw::open_unread("open", &file);
     report::note(json!({ "result": raw::shown(outcome) }));
 }
 
-/// Opens one file so often for each byte on stdin, until stdin is closed.
+/// Opens one file `times` times for each byte on stdin, until stdin is closed.
 pub(crate) fn open_per_byte(times: u64, path: &OsStr) {
     let path = raw::c_string(path);
     while raw::read_byte(0) == Ok(1) {
@@ -104,7 +104,7 @@ pub(crate) fn open_per_byte(times: u64, path: &OsStr) {
     }
 }
 
-/// Opens one file so many times a second, for so many seconds: a share of them each millisecond.
+/// Opens one file `per_second` times a second for `seconds` seconds, evenly in each millisecond.
 pub(crate) fn open_paced(seconds: u64, per_second: u64, path: &OsStr) {
     let path = raw::c_string(path);
     let began = Instant::now();
@@ -121,7 +121,7 @@ pub(crate) fn open_paced(seconds: u64, per_second: u64, path: &OsStr) {
     report::note(json!({ "rounds": opened }));
 }
 
-/// Asks for what is not there, so often in each of so many threads: the cheapest call that opens.
+/// Opens a missing file `times` times in each of `threads` threads: the cheapest call of open.
 pub(crate) fn open_missing(times: u64, threads: u64) {
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -134,7 +134,7 @@ pub(crate) fn open_missing(times: u64, threads: u64) {
     });
 }
 
-/// Opens one file and closes it again, as fast as so many threads can, until that is over.
+/// Opens and closes one file as fast as `threads` threads can, until `lasts` is over.
 pub(crate) fn storm(lasts: &OsStr, threads: u64, path: &OsStr) {
     let path = raw::c_string(path);
     let is_over = is_over(lasts);

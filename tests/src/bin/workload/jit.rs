@@ -1,4 +1,4 @@
-//! Functions without a file, whose names are in a perf map: as a just-in-time compiler makes them, or somebody who means ill.
+//! Functions without a file, with names in a perf map, as a just-in-time compiler or an attacker creates them.
 
 use crate::{process, raw, report};
 use serde_json::json;
@@ -17,8 +17,8 @@ const WRITE: [u8; 9] = [0x55, 0x48, 0x89, 0xe5, 0xc6, 0x07, 0x01, 0x5d, 0xc3];
 /// `pop %rbp; ret`
 const RETURN: [u8; 2] = [0x5d, 0xc3];
 
-/// Makes so many chains of functions, each so deep, whose last function writes a fresh page. All functions have `one` name of so many
-/// bytes together, or `each` has one. Then it waits until its standard input ends, since who traces it reads the names from a file.
+/// Creates `chains` chains of `depth` functions, of which the last one writes a fresh page. All functions have `one` name of `name_bytes`
+/// bytes together, or `each` has one. Then it waits until its standard input ends, because the tracer reads the names from a file.
 pub(crate) fn touch(chains: u64, depth: u64, name_bytes: u64, names: &OsStr) {
     let (chains, depth) = (chains as usize, depth as usize);
     let mut code = Vec::with_capacity(chains * depth * FUNCTION);

@@ -1,4 +1,4 @@
-//! `workload`: what the tests trace. Deterministic, and it says itself what it did; it knows nothing of tracing.
+//! `workload`: the program that the tests trace. It is deterministic, reports its own actions, and does not depend on tracing.
 //!
 //! `workload STEP [ARG…] [, STEP [ARG…]]…` does one step after the other and then writes one line of JSON on stderr:
 //! `{"workload":{"pid":…,"notes":[…]}}`, a note per thing that is worth checking. Any surprise is a panic.
@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// Does steps that are told apart by `,`.
+/// Does the steps, which are separated by `,`.
 fn steps(args: &[OsString]) {
     for one in args.split(|arg| arg == ",") {
         step(one);
@@ -51,7 +51,7 @@ fn steps(args: &[OsString]) {
 fn step(args: &[OsString]) {
     let (name, args) = args.split_first().expect("a step has a name");
     match name.to_str().unwrap() {
-        // Who and where this process is.
+        // Identity and place of this process.
         "gate" => process::gate(),
         "until-eof" => process::until_eof(),
         "say" => report::say(serde_json::json!({ "said": args[0].to_str() })),
@@ -65,7 +65,7 @@ fn step(args: &[OsString]) {
         "pin" => process::pin(number(&args[0])),
         "timed" => process::timed(args),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
-        // Who does the rest of the step.
+        // The process or thread of the rest of the step.
         "fork" => process::fork(args),
         "abandon" => process::abandon(args),
         "zombie" => process::zombie(),
@@ -160,7 +160,7 @@ fn step(args: &[OsString]) {
     }
 }
 
-/// Whether a storm is over: after so many seconds, or for `until-byte` when there is a byte on stdin.
+/// Returns a function that reports whether a storm is over: after the given seconds, or for `until-byte` when there is a byte on stdin.
 fn is_over(lasts: &OsStr) -> impl Fn() -> bool + Sync {
     let seconds = (lasts != "until-byte").then(|| Duration::from_secs(number(lasts)));
     let end = seconds.map(|seconds| Instant::now() + seconds);

@@ -7,7 +7,7 @@ use std::{ffi::OsStr, hint::black_box};
 /// Bytes of a page of every machine that the tests run on.
 const PAGE: usize = 4096;
 
-/// Touches so many fresh pages once each: `read` or `write`.
+/// Touches `count` fresh pages once each: `read` or `write`.
 pub(crate) fn touch(count: u64, how: &OsStr) {
     let pages = raw::pages(count as usize);
     match how.to_str().unwrap() {
@@ -31,7 +31,7 @@ fn read_pages(pages: &[u8]) {
     }
 }
 
-/// Writes so many fresh pages, in a call so deep.
+/// Writes `count` fresh pages, in a call of this depth.
 pub(crate) fn touch_deep(depth: u64, count: u64) {
     let pages = raw::pages(count as usize);
     touch_stack();
@@ -44,7 +44,7 @@ fn touch_stack() {
     black_box([1_u8; 8 * PAGE]);
 }
 
-/// Writes so many pages, and so does a child, called `a child`, which shares them until then.
+/// Writes pages, and so does a child with the name `a child`, which shares them until then.
 pub(crate) fn write_after_fork(count: u64) {
     let pages = raw::pages(count as usize);
     write_pages(pages);
@@ -58,7 +58,7 @@ pub(crate) fn write_after_fork(count: u64) {
     }
 }
 
-/// Has the kernel write into so many fresh pages: each is a fault in the kernel.
+/// Makes the kernel write into fresh pages: each is a fault in the kernel.
 pub(crate) fn read_into(count: u64) {
     let zero = std::fs::File::open("/dev/zero").unwrap();
     let fd = std::os::fd::AsRawFd::as_raw_fd(&zero);
@@ -74,7 +74,7 @@ pub(crate) fn eat() {
     }
 }
 
-/// Takes so many bytes and says so.
+/// Allocates and touches memory, and prints its size.
 pub(crate) fn hold(bytes: u64) {
     write_pages(raw::pages(bytes as usize / PAGE));
     report::say(json!({ "holding": bytes }));

@@ -1,4 +1,4 @@
-//! TCP connections, with every byte of them known.
+//! TCP connections with known bytes.
 
 use crate::{
     number,
@@ -57,7 +57,7 @@ fn listening(at: SocketAddr) -> TcpListener {
     socket.into()
 }
 
-/// `ADDRESS SEND RECEIVE`: connects, sends, says that it is done, and reads to the end.
+/// `ADDRESS SEND RECEIVE`: connects, sends, prints a message, and reads to the end.
 pub(crate) fn connect(args: &[OsString]) {
     let to = address(&args[0]);
     match connected(to) {
@@ -91,7 +91,7 @@ pub(crate) fn connect_and_wait(args: &[OsString]) {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
-/// `ADDRESS RECEIVE`: accepts a connection, waits until so many bytes have come, and closes it without reading one.
+/// `ADDRESS RECEIVE`: accepts a connection, waits until RECEIVE bytes have arrived, and closes it without reading one.
 pub(crate) fn serve_unread(args: &[OsString]) {
     let listener = listen(args);
     let stream = listener.accept().unwrap().0;
@@ -113,7 +113,7 @@ pub(crate) fn serve_until_broken_off(args: &[OsString]) {
 }
 
 /// `SUBFLOWS SEND RECEIVE`: an MPTCP connection between this process and a child. One byte each way is the connection's first, without
-/// which no subflow may join; the others go when there are so many further subflows.
+/// which no subflow may join; the other bytes are sent when there are SUBFLOWS further subflows.
 pub(crate) fn mptcp_subflows(args: &[OsString]) {
     MPTCP.store(true, Ordering::Relaxed);
     let listener = listening(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -172,7 +172,7 @@ fn read_to_end(stream: &mut TcpStream) -> u64 {
     }
 }
 
-/// Connects to where nobody listens, or somebody does, so often; closes at once.
+/// Connects `times` times to an address with or without a listener, and closes at once.
 pub(crate) fn connect_times(times: u64, to: &OsStr) {
     let to = address(to);
     for _ in 0..times {
@@ -180,8 +180,8 @@ pub(crate) fn connect_times(times: u64, to: &OsStr) {
     }
 }
 
-/// So many connections on loopback, one after the other: each sends so many bytes, gets as many, and is closed. Both ends are this
-/// process's, so that nothing waits for another.
+/// Makes `times` connections on loopback, one after the other: each sends `bytes` bytes, receives as many, and is closed. This process
+/// has both ends, so that it waits for no other process.
 pub(crate) fn connections(times: u64, bytes: u64) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let to = listener.local_addr().unwrap();
@@ -196,7 +196,7 @@ pub(crate) fn connections(times: u64, bytes: u64) {
     }
 }
 
-/// A socket whose connect(2) has begun and not ended.
+/// Returns a socket with a connect(2) in progress.
 fn begun(to: SocketAddr) -> OwnedFd {
     let (family, kind) = (
         rustix::net::AddressFamily::INET,
@@ -233,13 +233,13 @@ pub(crate) fn connect_to_itself() {
     report::note(json!({ "result": 0, "sport": port }));
 }
 
-/// Connects to where nobody answers, and closes without an answer.
+/// Connects to an address that does not answer, and closes without an answer.
 pub(crate) fn give_up(to: &OsStr) {
     let socket = begun(address(to));
     report::note(json!({ "sport": local_port(&socket) }));
 }
 
-/// Connects to where nobody answers, until the kernel gives up after one repetition.
+/// Connects to an address that does not answer, until the kernel gives up after one retransmission.
 pub(crate) fn time_out(to: &OsStr) {
     let (family, kind) = (
         rustix::net::AddressFamily::INET,
@@ -251,7 +251,7 @@ pub(crate) fn time_out(to: &OsStr) {
     report::note(json!({ "result": -refused.raw_os_error() }));
 }
 
-/// So many sockets connect at the same time to where nobody answers, each until it has repeated its SYN once.
+/// Connects `times` sockets at the same time to an address that does not answer, each until its SYN is retransmitted once.
 pub(crate) fn unanswered(times: u64) {
     // The accept queue of one that listens with a backlog of 0 takes one connection, and then SYNs are dropped.
     let (family, kind) = (
@@ -288,7 +288,7 @@ fn answer(mut stream: TcpStream, args: &[OsString]) {
     write_bytes(&mut stream, send);
 }
 
-/// `ADDRESS SEND RECEIVE TIMES`: accepts so many connections one after the other, reads each to its end, and answers.
+/// `ADDRESS SEND RECEIVE TIMES`: accepts TIMES connections one after the other, reads each to its end, and answers.
 pub(crate) fn serve(args: &[OsString]) {
     let listener = listen(args);
     for _ in 0..number(&args[3]) {

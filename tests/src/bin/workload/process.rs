@@ -1,4 +1,4 @@
-//! Processes and threads: who does a step, and as whom.
+//! Processes, threads and their credentials.
 
 use crate::{number, raw, report, step, steps};
 use serde_json::json;
@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Says that this process is ready, and waits for a byte on stdin.
+/// Prints that this process is ready, and waits for a byte on stdin.
 pub(crate) fn gate() {
     report::say(json!({ "ready": std::process::id() }));
-    assert_eq!(raw::read_byte(0), Ok(1), "nobody opened the gate");
+    assert_eq!(raw::read_byte(0), Ok(1), "the gate was not opened");
     report::begin();
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn fork(args: &[OsString]) {
 
 fn child(args: &[OsString]) -> ! {
     report::begin();
-    // What follows in a child's own steps is told apart by `;`.
+    // Steps of a child are separated by `;`.
     let own: Vec<OsString> = args
         .iter()
         .map(|arg| if arg == ";" { ",".into() } else { arg.clone() })
@@ -88,7 +88,7 @@ pub(crate) fn abandon(args: &[OsString]) {
     }
 }
 
-/// A child that ends at once and that nobody waits for.
+/// Starts a child that ends at once and is not reaped.
 pub(crate) fn zombie() {
     match raw::fork() {
         None => raw::exit_now(0),
@@ -127,7 +127,7 @@ pub(crate) fn fork_storm(count: u64) {
     }
 }
 
-/// Children one after the other that call getppid(2), until there is a byte on stdin; then so many that call close(2) in vain.
+/// Starts children one after the other that call getppid(2), until there is a byte on stdin; then `after` children whose close(2) fails.
 pub(crate) fn fork_until_byte(count: u64) {
     let mut forked = 0;
     while rustix::io::ioctl_fionread(std::io::stdin()).unwrap() == 0 {
@@ -152,13 +152,13 @@ fn child_that(does: impl Fn()) {
     }
 }
 
-/// Says something after so many ms.
+/// Prints a word after `ms` milliseconds.
 pub(crate) fn sleep_and_say(ms: u64, word: &OsStr) {
     std::thread::sleep(Duration::from_millis(ms));
     report::say(json!({ "said": word.to_str() }));
 }
 
-/// Says which thread this is, and stays.
+/// Prints the id of this thread, and stays.
 pub(crate) fn say_tid_until_eof() {
     report::say(json!({ "tid": rustix::thread::gettid().as_raw_nonzero().get() }));
     until_eof();
@@ -170,7 +170,7 @@ pub(crate) fn new_pid_namespace(args: &[OsString]) {
     fork(args);
 }
 
-/// The first thread ends; the other says so, and the process lives on until its stdin is closed.
+/// Ends the first thread. Another thread reports it, and the process runs until its stdin is closed.
 pub(crate) fn first_thread_ends() {
     let stat = format!("/proc/self/task/{}/stat", std::process::id());
     std::thread::spawn(move || {
@@ -190,7 +190,7 @@ pub(crate) fn first_thread_ends() {
     raw::exit_thread();
 }
 
-/// Each of so many threads does the step.
+/// Does the step in each of `count` threads.
 pub(crate) fn threads(count: u64, args: &[OsString]) {
     std::thread::scope(|scope| {
         let threads = (0..count).map(|_| {
@@ -239,13 +239,13 @@ pub(crate) fn dies_of(signal: u64, args: &[OsString]) {
     }
 }
 
-/// `NUMBER ERRNO TIMES STEP…`: does the step in a thread whose calls of that number another one answers with an error, so often.
+/// `NUMBER ERRNO TIMES STEP…`: does the step in a thread. Another thread answers its calls NUMBER with the error, TIMES times.
 pub(crate) fn supervised(args: &[OsString]) {
     let [call, errno, times] = [0, 1, 2].map(|n| number(&args[n]));
     let (send, listener) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            send.send(raw::ask_supervisor(call as u32)).unwrap();
+            send.send(raw::listen_for(call as u32)).unwrap();
             step(&args[3..]);
         });
         let listener = listener.recv().unwrap();
@@ -255,7 +255,7 @@ pub(crate) fn supervised(args: &[OsString]) {
     });
 }
 
-/// A child does the step, whose calls this process, its tracer, answers with an error: so many, and no other.
+/// Does the step in a child. This process, its tracer, answers the first calls of the child with an error.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn emulated(times: u64, errno: u64, args: &[OsString]) {
     let child = raw::emulate(times, errno as i32, || step(args));
@@ -313,7 +313,7 @@ pub(crate) fn take_over(pid: u64) {
     report::note(json!({ "memory": memory }));
 }
 
-/// Notes whether others of this user may look into this process: prctl(2), `PR_GET_DUMPABLE`.
+/// Notes whether other processes of this user may inspect this process: prctl(2), `PR_GET_DUMPABLE`.
 pub(crate) fn is_dumpable() {
     let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0).unwrap();
     report::note(json!({ "dumpable": dumpable }));

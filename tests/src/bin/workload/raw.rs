@@ -1,18 +1,24 @@
-//! System calls as they are, without a library's own thoughts about them. All unsafe code of the workload is here.
+//! System calls without the additions of a library. All unsafe code of the workload is here.
 #![allow(
     unsafe_code,
     reason = "system calls as no library makes them, 32-bit ones too"
 )]
 
 mod answer;
+mod bpf;
+mod memory;
+mod socket;
 
 pub(crate) use answer::*;
+pub(crate) use bpf::*;
+pub(crate) use memory::*;
+pub(crate) use socket::*;
 
 use serde_json::{Value, json};
 use std::ffi::{CStr, CString, OsStr, c_char, c_long};
 use std::os::unix::ffi::OsStrExt;
 
-/// What a system call returned: a number from 0, or an errno.
+/// Result of a system call: a number from 0, or an errno.
 pub(crate) type Outcome = Result<u64, i32>;
 
 /// An outcome as a row has it.
@@ -75,7 +81,7 @@ unsafe fn call32(number: u32, args: [u32; 5]) -> Outcome {
     }
 }
 
-/// Memory below 4 GiB, for arguments of 32-bit calls; kept to the end.
+/// Copies bytes into memory below 4 GiB, for arguments of 32-bit calls; it is never freed.
 fn low(bytes: &[u8]) -> u32 {
     // SAFETY: a new mapping, as long as what is copied into it; nothing else refers to it.
     unsafe {
@@ -152,18 +158,18 @@ pub(crate) fn no_such_call(number: u32) -> Outcome {
 
 /// close(2) of a number.
 pub(crate) fn close(fd: i32) -> Outcome {
-    // SAFETY: the callers close what they opened themselves, or what nobody has.
+    // SAFETY: the callers close their own descriptors, or numbers without a descriptor.
     unsafe { call(libc::SYS_close, [fd as usize, 0, 0, 0, 0]) }
 }
 
-/// futex(2) that wakes nobody.
+/// futex(2) without a waiter to wake.
 pub(crate) fn futex_wake(word: &u32) -> Outcome {
     let at = core::ptr::from_ref(word) as usize;
     // SAFETY: waking only compares the address.
     unsafe { call(libc::SYS_futex, [at, libc::FUTEX_WAKE as usize, 1, 0, 0]) }
 }
 
-/// A call that opens a file, by name; `…32` goes through the 32-bit table.
+/// Opens a file with the call of this name; `…32` uses the 32-bit table.
 pub(crate) fn open(how: &str, path: &CStr, flags: u64, mode: u64) -> Outcome {
     open_at(
         how,
@@ -174,7 +180,7 @@ pub(crate) fn open(how: &str, path: &CStr, flags: u64, mode: u64) -> Outcome {
     )
 }
 
-/// The same with the path at an address that cannot be read.
+/// Opens a file with a path at an address that cannot be read.
 pub(crate) fn open_nowhere(how: &str) -> Outcome {
     open_at(how, 16, || 16, 0, 0)
 }
@@ -206,7 +212,7 @@ fn open_at(how: &str, path: usize, low_path: impl Fn() -> u32, flags: u64, mode:
     }
 }
 
-/// A call that executes a program, by name; it returns only where it fails.
+/// Executes a program with the call of this name; returns only if that fails.
 pub(crate) fn exec(how: &str, path: &CStr, argv: &[CString]) -> i32 {
     let mut pointers: Vec<*const c_char> = argv.iter().map(|arg| arg.as_ptr()).collect();
     pointers.push(std::ptr::null());
@@ -278,112 +284,6 @@ pub(crate) fn kill(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-/// Fresh pages that are not there before they are touched, each by itself.
-pub(crate) fn pages(count: usize) -> &'static mut [u8] {
-    let bytes = count * 4096;
-    // SAFETY: a new mapping, which stays to the end.
-    unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        );
-        assert_ne!(at, libc::MAP_FAILED);
-        // Huge pages would make many touches one fault. A kernel without them says EINVAL.
-        libc::madvise(at, bytes, libc::MADV_NOHUGEPAGE);
-        std::slice::from_raw_parts_mut(at.cast(), bytes)
-    }
-}
-
-/// Memory with this code, to be run.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn code(code: &[u8]) -> &'static [u8] {
-    // SAFETY: a new mapping, which is filled before anybody else knows it, and stays to the end.
-    unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            code.len(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert_ne!(at, libc::MAP_FAILED);
-        std::ptr::copy_nonoverlapping(code.as_ptr(), at.cast(), code.len());
-        let protected = libc::mprotect(at, code.len(), libc::PROT_READ | libc::PROT_EXEC);
-        assert_eq!(protected, 0);
-        std::slice::from_raw_parts(at.cast(), code.len())
-    }
-}
-
-/// Calls the function at this place of such code, which writes to the byte.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn call_code(code: &'static [u8], at: usize, byte: &mut u8) {
-    // SAFETY: `jit` writes functions of the C calling convention that write one byte and keep all other registers.
-    unsafe {
-        let function: extern "C" fn(*mut u8) = std::mem::transmute(code[at..].as_ptr());
-        function(byte);
-    }
-}
-
-/// read(2) of a file into memory that may be missing.
-pub(crate) fn read_into(fd: i32, memory: &mut [u8]) -> Outcome {
-    let (at, len) = (memory.as_mut_ptr() as usize, memory.len());
-    // SAFETY: the memory is there to be written.
-    unsafe { call(libc::SYS_read, [fd as usize, at, len, 0, 0]) }
-}
-
-/// Writes into so many pages of 4096 bytes, one at least, in a call of itself that is so deep.
-/// Every call has a frame pointer, by which the kernel finds its caller, whatever the compiler does elsewhere.
-#[unsafe(naked)]
-#[cfg(target_arch = "x86_64")]
-pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
-    std::arch::naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "test rdi, rdi",
-        "jz 2f",
-        "dec rdi",
-        "call {deeper}",
-        "pop rbp",
-        "ret",
-        "2:",
-        "mov byte ptr [rsi], 1",
-        "add rsi, 4096",
-        "dec rdx",
-        "jnz 2b",
-        "pop rbp",
-        "ret",
-        deeper = sym write_pages_deep,
-    )
-}
-
-/// The same.
-#[unsafe(naked)]
-#[cfg(target_arch = "aarch64")]
-pub(crate) extern "C" fn write_pages_deep(depth: u64, pages: *mut u8, count: u64) {
-    std::arch::naked_asm!(
-        "stp x29, x30, [sp, #-16]!",
-        "mov x29, sp",
-        "cbz x0, 2f",
-        "sub x0, x0, #1",
-        "bl {deeper}",
-        "ldp x29, x30, [sp], #16",
-        "ret",
-        "2:",
-        "strb w2, [x1]",
-        "add x1, x1, #4096",
-        "subs x2, x2, #1",
-        "b.ne 2b",
-        "ldp x29, x30, [sp], #16",
-        "ret",
-        deeper = sym write_pages_deep,
-    )
-}
-
 /// prctl(2) with numbers.
 pub(crate) fn prctl(option: i32, argument: u64) -> Outcome {
     // SAFETY: the callers' options take numbers only.
@@ -419,7 +319,7 @@ pub(crate) fn set_comm(name: &OsStr) {
     done.unwrap();
 }
 
-/// Makes this process another user's, supplementary groups and all.
+/// Changes the user and the group of this process, without supplementary groups.
 pub(crate) fn set_ids(uid: u32, gid: u32) {
     // SAFETY: numbers only.
     unsafe {
@@ -467,7 +367,7 @@ pub(crate) fn make_mounts_private() {
     assert_eq!(done, 0);
 }
 
-/// Shows a directory at another place too.
+/// Mounts a directory at another path too.
 pub(crate) fn bind_mount(from: &CStr, to: &CStr) {
     // SAFETY: strings that end with a zero byte, or none.
     let done = unsafe {
@@ -482,67 +382,10 @@ pub(crate) fn bind_mount(from: &CStr, to: &CStr) {
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// The next id of the kernel's list of programs (11), maps (12) or links (31): BPF_…_GET_NEXT_ID of include/uapi/linux/bpf.h.
-pub(crate) fn next_bpf_id(command: usize, after: u32) -> Outcome {
-    let mut attributes = [0u32; 16];
-    attributes[0] = after;
-    let at = attributes.as_mut_ptr() as usize;
-    // SAFETY: `union bpf_attr`, of which this command uses start_id and next_id.
-    let done = unsafe { call(libc::SYS_bpf, [command, at, size_of_val(&attributes), 0, 0]) };
-    done.map(|_| u64::from(attributes[1]))
-}
-
-/// What the kernel tells of a program by id: BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD.
-pub(crate) fn program_info(id: u32) -> Result<[u8; 256], i32> {
-    let by_id = [u64::from(id), 0];
-    let at = by_id.as_ptr() as usize;
-    // SAFETY: `union bpf_attr`, of which this command uses prog_id and open_flags.
-    let fd = unsafe { call(libc::SYS_bpf, [13, at, size_of_val(&by_id), 0, 0]) }?;
-    let mut info = [0_u8; 256];
-    let by_fd = [fd | (info.len() as u64) << 32, info.as_mut_ptr() as u64];
-    let at = by_fd.as_ptr() as usize;
-    // SAFETY: the member `info` of the same union, with room for what it asks for.
-    unsafe { call(libc::SYS_bpf, [15, at, size_of_val(&by_fd), 0, 0]) }?;
-    close(fd as i32)?;
-    Ok(info)
-}
-
-/// Attaches a program to a tracepoint until this process ends: `r0 = 0; exit`, as BPF_PROG_TYPE_RAW_TRACEPOINT, and before it where it is
-/// to read the clock `call bpf_ktime_get_boot_ns`.
-pub(crate) fn attach_bare(tracepoint: &CStr, reads_clock: bool) {
-    // Opcodes, helpers, commands and members: include/uapi/linux/bpf.h.
-    let all = [125 << 32 | 0x85, 0xb7_u64, 0x95];
-    let instructions = if reads_clock { &all[..] } else { &all[1..] };
-    let load = [
-        17 | (instructions.len() as u64) << 32,
-        instructions.as_ptr() as u64,
-        c"GPL".as_ptr() as u64,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: `union bpf_attr` up to kern_version, with what it points to.
-    let program = unsafe {
-        call(
-            libc::SYS_bpf,
-            [5, load.as_ptr() as usize, size_of_val(&load), 0, 0],
-        )
-    };
-    let open = [tracepoint.as_ptr() as u64, program.unwrap()];
-    // SAFETY: the member `raw_tracepoint` of the same union.
-    let link = unsafe {
-        call(
-            libc::SYS_bpf,
-            [17, open.as_ptr() as usize, size_of_val(&open), 0, 0],
-        )
-    };
-    link.unwrap();
-}
-
 /// nanosleep(2), to the end.
 pub(crate) fn nanosleep(request: &libc::timespec) {
     let at = core::ptr::from_ref(request) as usize;
-    // SAFETY: the request is there; what remains is not asked for.
+    // SAFETY: the request is valid, and the remaining time is not requested.
     unsafe { call(libc::SYS_nanosleep, [at, 0, 0, 0, 0]) }.unwrap();
 }
 
@@ -550,90 +393,4 @@ pub(crate) fn nanosleep(request: &libc::timespec) {
 pub(crate) fn pause() {
     // SAFETY: it takes nothing.
     let _ = unsafe { call(libc::SYS_pause, [0; 5]) };
-}
-
-/// TCP_SYNCNT, tcp(7).
-pub(crate) fn set_syn_retries(socket: &std::os::fd::OwnedFd, times: i32) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: the option is an int.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_SYNCNT,
-            (&raw const times).cast(),
-            size_of_val(&times) as u32,
-        )
-    };
-    assert_eq!(done, 0);
-}
-
-/// How many segments a connection has sent again: tcp(7), TCP_INFO.
-pub(crate) fn retransmits(socket: &std::os::fd::OwnedFd) -> u32 {
-    use std::os::fd::AsRawFd;
-    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut length = size_of::<libc::tcp_info>() as u32;
-    // SAFETY: the kernel writes at most as many bytes as it is told.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0);
-    // SAFETY: numbers, of which zeros are ones.
-    unsafe { info.assume_init() }.tcpi_total_retrans
-}
-
-/// Further subflows of an MPTCP connection: the first byte of `struct mptcp_info`, include/uapi/linux/mptcp.h.
-pub(crate) fn mptcp_subflows(stream: &std::net::TcpStream) -> u64 {
-    use std::os::fd::AsRawFd;
-    /// include/linux/socket.h; MPTCP_INFO is 1.
-    const SOL_MPTCP: i32 = 284;
-    let (mut info, mut length) = ([0_u8; 128], 128_u32);
-    // SAFETY: the kernel writes into the buffer at most as much as it is said to have.
-    let done = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            SOL_MPTCP,
-            1,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0);
-    info[0].into()
-}
-
-/// Bytes that the other end has not acknowledged: tcp(7), SIOCOUTQ, the same number as TIOCOUTQ.
-pub(crate) fn unacknowledged(stream: &std::net::TcpStream) -> i32 {
-    use std::os::fd::AsRawFd;
-    let mut bytes = 0i32;
-    // SAFETY: the request writes an int.
-    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    assert_eq!(done, 0);
-    bytes
-}
-
-/// Closes with a reset instead of an end: socket(7), SO_LINGER of no time.
-pub(crate) fn close_with_reset(stream: std::net::TcpStream) {
-    use std::os::fd::AsRawFd;
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option is a struct linger.
-    let done = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as u32,
-        )
-    };
-    assert_eq!(done, 0);
 }

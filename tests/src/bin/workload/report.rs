@@ -1,4 +1,4 @@
-//! What this process says about itself: notes on the way, all of them in one line at the end.
+//! Report of this process: notes of its steps, in one line at its end.
 
 use crate::raw;
 use serde_json::{Value, json};

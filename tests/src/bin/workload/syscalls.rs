@@ -1,4 +1,4 @@
-//! System calls in known numbers.
+//! System calls in given numbers.
 
 use crate::{is_over, raw, report};
 use serde_json::json;
@@ -8,35 +8,35 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// getppid(2), so often.
+/// Calls getppid(2) `times` times.
 pub(crate) fn getppid(times: u64) {
     for _ in 0..times {
         raw::getppid().unwrap();
     }
 }
 
-/// getppid(2) through the 32-bit table, so often.
+/// Calls getppid(2) through the 32-bit table `times` times.
 pub(crate) fn getppid32(times: u64) {
     for _ in 0..times {
         raw::getppid32().unwrap();
     }
 }
 
-/// close(2) of what is not open, so often: EBADF.
+/// Calls close(2) of a number that is not open, `times` times: EBADF.
 pub(crate) fn close_bad(times: u64) {
     for _ in 0..times {
         assert_eq!(raw::close(-1), Err(libc::EBADF));
     }
 }
 
-/// mount(2), so often, which fails with this error.
+/// Calls mount(2) `times` times, which fails with this error.
 pub(crate) fn mount_fails(times: u64, errno: u64) {
     for _ in 0..times {
         assert_eq!(raw::mount_nothing(), Err(errno as i32));
     }
 }
 
-/// A call of a number that no call has, so often: ENOSYS.
+/// Makes a system call with an unused number, `times` times: ENOSYS.
 pub(crate) fn no_such_call(number: u64, times: u64) {
     for _ in 0..times {
         assert_eq!(raw::no_such_call(number as u32), Err(libc::ENOSYS));
@@ -71,7 +71,7 @@ pub(crate) fn open_errors() {
     report::note(json!({ "errors": counts }));
 }
 
-/// Sleeps so many ms, so often.
+/// Sleeps for `ms` milliseconds, `times` times.
 pub(crate) fn nanosleep(ms: u64, times: u64) {
     let request = libc::timespec {
         tv_sec: (ms / 1000) as i64,
@@ -82,7 +82,7 @@ pub(crate) fn nanosleep(ms: u64, times: u64) {
     }
 }
 
-/// read(2) of a pipe into which nobody writes.
+/// Reads from a pipe without a writer.
 pub(crate) fn read_forever() {
     let (read, _write) = rustix::pipe::pipe().unwrap();
     let _ = raw::read_byte(std::os::fd::AsRawFd::as_raw_fd(&read));
@@ -96,7 +96,7 @@ pub(crate) fn pause_forever() {
     }
 }
 
-/// getppid, read and futex in turn, as fast as so many threads can, until that is over.
+/// Calls getppid, read and futex in turn as fast as `threads` threads can, until `lasts` is over.
 pub(crate) fn storm(lasts: &OsStr, threads: u64) {
     let is_over = is_over(lasts);
     let rounds = AtomicU64::new(0);

@@ -6,16 +6,16 @@ use std::{
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
-/// From here on seccomp gives this answer (`SECCOMP_RET_…`) to calls of the number, whichever their table.
+/// Makes seccomp answer further calls of this number with the action (`SECCOMP_RET_…`), in every table.
 pub(crate) fn answer(number: u32, action: u32) {
     set_filter(number, action, 0);
 }
 
-/// From here on another thread answers calls of the number; by this descriptor.
-pub(crate) fn ask_supervisor(number: u32) -> OwnedFd {
+/// Makes another thread answer further calls of this number; returns its descriptor.
+pub(crate) fn listen_for(number: u32) -> OwnedFd {
     let flag = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as usize;
     let fd = set_filter(number, libc::SECCOMP_RET_USER_NOTIF, flag);
-    // SAFETY: a new descriptor that nobody else has.
+    // SAFETY: a new descriptor without another owner.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
@@ -35,7 +35,7 @@ fn set_filter(number: u32, action: u32, flags: usize) -> u64 {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
     let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
     let at = &raw const program as usize;
-    // SAFETY: a program that is there, with as many instructions as it says.
+    // SAFETY: a valid program with this number of instructions.
     unsafe { call(libc::SYS_seccomp, [mode, flags, at, 0, 0]) }.unwrap()
 }
 
@@ -45,18 +45,18 @@ pub(crate) fn supervise(listener: &OwnedFd, errno: i32) {
     const RECV: usize = 0xc050_2100;
     const SEND: usize = 0xc018_2101;
     // `struct seccomp_notif` begins with the id.
-    let mut asked = [0_u64; 10];
+    let mut request = [0_u64; 10];
     let fd = listener.as_raw_fd() as usize;
-    let asked_at = asked.as_mut_ptr() as usize;
+    let request_at = request.as_mut_ptr() as usize;
     // SAFETY: there is room for the 80 bytes.
-    unsafe { call(libc::SYS_ioctl, [fd, RECV, asked_at, 0, 0]) }.unwrap();
+    unsafe { call(libc::SYS_ioctl, [fd, RECV, request_at, 0, 0]) }.unwrap();
     // id, value, then the error and the flags, of 32 bits each.
-    let answer = [asked[0], 0, u64::from((-errno).cast_unsigned())];
+    let answer = [request[0], 0, u64::from((-errno).cast_unsigned())];
     // SAFETY: 24 bytes that are there.
     unsafe { call(libc::SYS_ioctl, [fd, SEND, answer.as_ptr() as usize, 0, 0]) }.unwrap();
 }
 
-/// Opens with a path in memory that is a file's, and that nobody has touched.
+/// Opens a file with a path in mapped memory of a file that was never read.
 pub(crate) fn open_unread(how: &str, file: &std::fs::File) -> Outcome {
     // SAFETY: a new mapping, which stays to the end.
     let at = unsafe {
@@ -73,14 +73,14 @@ pub(crate) fn open_unread(how: &str, file: &std::fs::File) -> Outcome {
     open_at(how, at as usize, || 0, 0, 0)
 }
 
-/// openat2(2) whose flags lie where nothing can be read.
+/// Calls openat2(2) with flags at an address that cannot be read.
 pub(crate) fn open_how_nowhere(path: &CStr) -> Outcome {
     const CWD: usize = libc::AT_FDCWD as usize;
     // SAFETY: a pointer that the kernel refuses.
     unsafe { call(libc::SYS_openat2, [CWD, path.as_ptr() as usize, 16, 24, 0]) }
 }
 
-/// A child does something whose first so many calls after it has stopped are answered with an error by this process, its tracer.
+/// Does something in a child. After its stop, this process, its tracer, answers its first calls with an error.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn emulate(times: u64, errno: i32, does: impl FnOnce()) -> i32 {
     use super::{exit_now, fork, kill};
