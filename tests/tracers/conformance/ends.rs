@@ -90,15 +90,19 @@ pub(crate) fn a_duration_ends_the_trace_and_leaves_its_target_alone(suite: &Suit
 
 pub(crate) fn a_limit_of_events_ends_the_trace(suite: &Suite) -> Checked {
     let entry = suite.entry;
-    let mut workload = entry.workload(&format!("{} , until-eof", entry.step(SOME)));
+    let mut workload = entry.workload(&format!("{} , say done , until-eof", entry.step(SOME)));
     let limited = entry.limited(&[&workload]);
     let trace = entry.trace().of_process(&workload);
     let outcome = match entry.expects {
         Expects::Events(_) => {
             let trace = trace.with(&["--max-events", "2"]).start();
-            // All events are in the ring buffer before the first is read.
-            trace.while_stopped(|| workload.finish());
+            // All events are in the ring buffer before the first is read. The process lives on: its end would be a reason to end too.
+            trace.while_stopped(|| {
+                workload.go();
+                workload.wait_for("done");
+            });
             let outcome = trace.finish();
+            workload.end();
             let account = outcome.complete();
             // The limit is the first dataset's.
             assert_eq!(outcome.rows.len(), 2);
