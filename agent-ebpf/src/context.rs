@@ -1,4 +1,4 @@
-//! What programs are given, by the kind of their point, and what they may decide.
+//! Contexts and verdicts of programs, by the kind of their point.
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock_addr},
@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use core::{ffi::c_void, ptr::NonNull};
 
-/// What a program is given; `#[program]` makes it of the kernel's pointer.
+/// The context of a program, which `#[program]` creates from the kernel's pointer.
 pub trait Context {
-    /// The context behind the pointer that the kernel gives a program.
+    /// Returns the context at the kernel's pointer.
     fn of(ctx: *mut c_void) -> Self;
 }
 
@@ -51,7 +51,7 @@ impl Context for SockAddrContext {
     }
 }
 
-/// What a program of an iterator is given: `struct bpf_iter__task` and the like.
+/// The context of an iterator program: `struct bpf_iter__task` and similar ones.
 pub struct IteratorContext(*const u64);
 
 impl IteratorContext {
@@ -59,13 +59,13 @@ impl IteratorContext {
         Self(ctx.cast())
     }
 
-    /// The object that the iterator is at, the first after its `meta`; null at the end of the pass.
+    /// Returns the current object of the iterator, the first member after `meta`; null at the end of the pass.
     #[inline(always)]
     pub fn object(&self) -> *const u8 {
         self.arg(1)
     }
 
-    /// A member of the context, all of which are pointers or words.
+    /// Returns a member of the context: a pointer or a word.
     #[inline(always)]
     pub fn arg(&self, n: usize) -> *const u8 {
         // SAFETY: the verifier knows how many there are.
@@ -73,17 +73,17 @@ impl IteratorContext {
     }
 }
 
-/// What a program decides that may.
+/// The verdict of a program at a point with verdicts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on as without the program.
+    /// Accept: continue as without the program.
     Allow,
-    /// A packet is dropped; a call fails with EPERM.
+    /// Reject: a packet is dropped, a call fails with EPERM.
     Deny,
 }
 
 impl Verdict {
-    /// As programs of cgroups return it.
+    /// Returns the verdict for programs of cgroups.
     #[inline(always)]
     pub const fn passes(self) -> i32 {
         match self {
@@ -92,7 +92,7 @@ impl Verdict {
         }
     }
 
-    /// As programs at functions return it.
+    /// Returns the verdict for programs at functions.
     #[inline(always)]
     pub const fn error(self) -> i32 {
         /// EPERM, include/uapi/asm-generic/errno-base.h.

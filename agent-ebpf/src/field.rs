@@ -1,8 +1,7 @@
 //! Fields of kernel structs by name. rustc emits no CO-RE relocations (rust-lang/rust#160616), so the loader
 //! reads the running kernel's BTF and writes each offset into the global of that name.
 //!
-//! The name of such a global must be a C identifier: the object's own BTF carries it, and the kernel refuses
-//! that BTF otherwise.
+//! The name of such a global must be a C identifier: it is in the object's own BTF, which the kernel refuses otherwise.
 
 use crate::current;
 use aya_ebpf::{
@@ -11,11 +10,11 @@ use aya_ebpf::{
 };
 use core::marker::PhantomData;
 
-/// 1 where programs may look into the current task without a helper, which costs a tenth of it: bpf_get_current_task_btf, since 5.11.
+/// 1 if programs may read the current task without a helper, at a tenth of the cost: bpf_get_current_task_btf, since 5.11.
 #[unsafe(no_mangle)]
 pub static TASK_HELPER: Global<u32> = Global::new(0);
 
-/// The current task, whose fields can be loaded.
+/// Returns the current task, whose fields can be loaded.
 #[inline(always)]
 pub fn typed_current() -> *const u8 {
     match TASK_HELPER.load() {
@@ -25,10 +24,10 @@ pub fn typed_current() -> *const u8 {
     }
 }
 
-/// Reads two fields of one kernel struct that lie close together, by one read of so many words: each read costs as much as any other.
+/// Reads two adjacent fields of a kernel struct by one read of `WORDS` words: the cost of a read does not depend on its size.
 ///
 /// # Errors
-/// As [`Field::read`].
+/// As for [`Field::read`].
 #[inline(always)]
 pub fn read_both<A: Copy, B: Copy, const WORDS: usize>(
     base: *const u8,
@@ -61,10 +60,10 @@ pub struct Field<T> {
 }
 
 impl<T> Field<T> {
-    /// What the loader leaves where this kernel has no such field and it is optional.
+    /// Value of an optional field that this kernel lacks.
     const ABSENT: u32 = u32::MAX;
 
-    /// A field whose offset the loader fills in.
+    /// Creates a field. The loader writes its offset.
     #[allow(
         clippy::new_without_default,
         reason = "only kernel_fields! makes these"
@@ -76,19 +75,19 @@ impl<T> Field<T> {
         }
     }
 
-    /// Whether this kernel has the field; only an optional one can be absent.
+    /// Returns whether this kernel has the field; only an optional one may be absent.
     #[inline(always)]
     pub fn exists(&self) -> bool {
         self.offset.load() != Self::ABSENT
     }
 
-    /// Where the field lies in the struct at `base`.
+    /// Returns the address of the field in the struct at `base`.
     #[inline(always)]
     pub fn of(&self, base: *const u8) -> *const T {
         base.wrapping_add(self.offset.load() as usize).cast()
     }
 
-    /// The struct that has this field at `field`.
+    /// Returns the struct that has this field at `field`.
     #[inline(always)]
     pub fn container(&self, field: *const u8) -> *const u8 {
         field.wrapping_sub(self.offset.load() as usize)
@@ -97,7 +96,7 @@ impl<T> Field<T> {
     /// Reads the field of the kernel struct at `base`.
     ///
     /// # Errors
-    /// Where that memory cannot be read: a stale pointer is an error, never a fault.
+    /// If the memory cannot be read: a stale pointer is an error, never a fault.
     #[inline(always)]
     pub fn read(&self, base: *const u8) -> Result<T, i32> {
         // SAFETY: the helper checks the address; every bit pattern is a value of the types used here.
@@ -128,23 +127,23 @@ impl<T> Field<T> {
     }
 }
 
-/// A constant of a kernel enum that differs between configurations.
+/// A constant of a kernel enum with different values in different configurations.
 #[repr(transparent)]
 pub struct EnumValue(Global<u32>);
 
 impl EnumValue {
-    /// A constant that the loader fills in.
+    /// Creates a constant. The loader writes its value.
     #[allow(clippy::new_without_default, reason = "only kernel_enums! makes these")]
     pub const fn new() -> Self {
         Self(Global::new(0))
     }
 
-    /// The same, of one that some kernels lack; its value there is that of no constant, `u32::MAX`.
+    /// Creates a constant that some kernels lack: its value there is `u32::MAX`.
     pub const fn optional() -> Self {
         Self(Global::new(u32::MAX))
     }
 
-    /// Its value in this kernel.
+    /// Returns its value in this kernel.
     #[inline(always)]
     pub fn load(&self) -> u32 {
         self.0.load()

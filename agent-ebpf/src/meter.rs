@@ -1,6 +1,6 @@
-//! What the programs cost, measured by themselves: the kernel's own statistics take CAP_SYS_ADMIN, and tax every program of the host.
-//! The reader opens a window now and then; outside it this costs a load and a branch. It goes from where an event turns out to be a
-//! target's (`selected`) to where it is booked: whatever is nobody's is let be before anything is measured, which would cost more than it.
+//! The cost of programs, measured by themselves: the kernel's own statistics need CAP_SYS_ADMIN, and slow down every program of the host.
+//! The reader opens windows of measurement; outside of them this costs a load and a branch. A measurement starts when an event is selected
+//! (`selected`) and ends when it is counted (`book`). Unselected events are not measured, because the measurement would cost more than they do.
 
 use crate::add;
 use aya_ebpf::{
@@ -25,7 +25,7 @@ fn measured() -> Option<*mut Cost> {
     }
 }
 
-/// The event is a target's.
+/// Starts the measurement of a selected event.
 #[inline(always)]
 pub fn started() {
     if let Some(cost) = measured() {
@@ -34,7 +34,7 @@ pub fn started() {
     }
 }
 
-/// The event is booked.
+/// Ends the measurement of an event.
 #[inline(always)]
 pub fn ended() {
     if let Some(cost) = measured() {

@@ -1,11 +1,11 @@
-//! Address spaces: what of them is in RAM.
+//! Address spaces, and their memory in RAM.
 
 use crate::{EnumValue, TASK_MM, TASK_SIGNAL, kernel_enums, kernel_fields};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 
 kernel_fields! {
     MM_RSS = mm_struct.rss_stat: u8;
-    // Until 6.2 the counters are plain, since then per CPU with a sum that lags a little.
+    // The counters are plain until 6.2, and since then per CPU with a sum that is slightly out of date.
     optional RSS_PLAIN = mm_rss_stat.count: u8;
     optional PERCPU_COUNT = percpu_counter.count: i64;
     optional PERCPU_LAST = percpu_counter.counters: u64;
@@ -20,7 +20,7 @@ kernel_enums! {
     SWAP = MM_SWAPENTS;
 }
 
-/// Most threads of a process that are looked at for its address space.
+/// Maximum threads of a process that are checked for its address space.
 const THREADS: u32 = 32;
 
 /// A counter of an address space, in pages.
@@ -40,8 +40,8 @@ pub fn rss_pages(mm: *const u8, which: &EnumValue) -> Result<u64, i32> {
     Ok(if count < 0 { 0 } else { count as u64 })
 }
 
-/// The address space of the process of a thread group's leader; null where there is none. A leader that has ended before its threads has
-/// none itself: then it is that of the first thread that has one.
+/// Returns the address space of a process, by its main thread; null if there is none. A main thread that has ended before the others has none:
+/// then the address space is that of the first thread with one.
 #[inline(always)]
 pub fn mm_of_process(leader: *const u8) -> Result<*const u8, i32> {
     let mm = TASK_MM.read(leader)?;

@@ -1,4 +1,4 @@
-//! Paths as the kernel has them: from a directory entry up to the process's root, across mounts.
+//! Paths in the kernel: from a directory entry up to the process's root, across mounts.
 
 use crate::{Loss, Record, forget, kernel_fields, read_both};
 use tracers::{Event, Tail};
@@ -21,10 +21,10 @@ kernel_fields! {
     DENTRY_NAME = dentry.d_name.name: *const u8;
 }
 
-/// Most components and mounts of a path; deeper ones, and those that no longer fit, are cut at the root's end.
+/// Maximum components and mounts of a path. Longer paths are cut at the start.
 const STEPS: usize = 40;
 
-/// The open file behind a descriptor of the current process.
+/// Returns the open file of a descriptor of the current process.
 #[inline(always)]
 pub fn file_of(fd: u64) -> Result<*const u8, i32> {
     let fdt = FILES_FDT.load(TASK_FILES.of_current_task()?)?;
@@ -37,7 +37,7 @@ pub fn file_of(fd: u64) -> Result<*const u8, i32> {
     if file.is_null() { Err(-9) } else { Ok(file) }
 }
 
-/// The path of an open file (`struct file`).
+/// Appends the path of an open file (`struct file`).
 #[inline(always)]
 pub fn file_path(file: *const u8) -> *const u8 {
     FILE_PATH.of(file)
@@ -46,7 +46,7 @@ pub fn file_path(file: *const u8) -> *const u8 {
 /// Appends the path at `path` (a kernel `struct path`), component by component from the leaf.
 ///
 /// # Errors
-/// Where the kernel's structures cannot be read.
+/// If the kernel's structures cannot be read.
 #[inline(always)]
 pub fn append_path<T: Event>(record: &mut Record<T>, path: *const u8) -> Result<Tail, Loss> {
     let start = record.used();

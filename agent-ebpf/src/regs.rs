@@ -1,4 +1,4 @@
-//! Registers at a system call: number, arguments and result, of 64-bit and 32-bit calls alike.
+//! Registers at a system call: number, arguments and result of 64-bit and 32-bit calls.
 
 use crate::{current, kernel_fields};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
@@ -19,7 +19,7 @@ kernel_fields! {
     THREAD_FLAGS = task_struct.thread_info.flags: u64;
 }
 
-/// Whether the current task is in a call of the 32-bit table.
+/// Returns whether the current task is in a call of the 32-bit table.
 #[inline(always)]
 pub fn is_compat() -> bool {
     #[cfg(not(bpf_target_arch = "aarch64"))]
@@ -34,7 +34,7 @@ pub fn is_compat() -> bool {
     }
 }
 
-/// The call that the current task is in, by number and table.
+/// Returns the call of the current task, by number and table.
 #[inline(always)]
 pub fn syscall(number: u32) -> Syscall {
     match is_compat() {
@@ -43,14 +43,14 @@ pub fn syscall(number: u32) -> Syscall {
     }
 }
 
-/// The number of the call in `regs`.
+/// Returns the number of the call in `regs`.
 #[inline(always)]
 pub fn syscall_number(regs: *const u8) -> Result<u32, i32> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel(regs.wrapping_add(machine::NUMBER).cast::<u32>()) }
 }
 
-/// A result as a number with a sign: arm64 gave those of 32-bit calls without one before 5.14 (invoke_syscall, arch/arm64/kernel/syscall.c).
+/// Returns a result as a signed number: arm64 had unsigned results of 32-bit calls before 5.14 (invoke_syscall, arch/arm64/kernel/syscall.c).
 #[inline(always)]
 pub fn signed(result: i64, compat: bool) -> i64 {
     match compat {
@@ -59,14 +59,14 @@ pub fn signed(result: i64, compat: bool) -> i64 {
     }
 }
 
-/// What a call returns that was not seen to begin: it began before the trace, or seccomp or a tracer answered it before `sys_enter`
+/// Returns the result of a call without a recorded start: it started before the trace, or seccomp or a tracer handled it before `sys_enter`
 /// (syscall_trace_enter, kernel/entry/common.c; arch/arm64/kernel/ptrace.c).
 ///
 /// # Errors
 /// Where the registers cannot be read.
 #[inline(always)]
 pub fn answer(regs: *const u8, result: i64) -> Result<i64, i32> {
-    // Where seccomp answers by a signal it puts the registers back, and no result is in them (__seccomp_filter, kernel/seccomp.c).
+    // If seccomp sends a signal, it restores the registers, which then have no result (__seccomp_filter, kernel/seccomp.c).
     // SAFETY: the helper checks the address.
     let before: i64 =
         unsafe { bpf_probe_read_kernel(regs.wrapping_add(machine::TAKEN_BACK).cast()) }?;
@@ -77,7 +77,7 @@ pub fn answer(regs: *const u8, result: i64) -> Result<i64, i32> {
     })
 }
 
-/// Argument `N` of the call in `regs`; at return too, as the kernel keeps the registers but the result's.
+/// Returns argument `N` of the call in `regs`; also at the return, where only the register of the result has changed.
 #[inline(always)]
 pub fn argument<const N: usize>(regs: *const u8, compat: bool) -> Result<u64, i32> {
     let offset = match compat {

@@ -89,14 +89,14 @@ fn choose(of: usize, key: u64, change: i32) {
     }
 }
 
-/// Pods that are selected before they have a cgroup, by uid; a static pod's is shorter, with zero bytes after it.
+/// Selected pods by uid, also before they have a cgroup; a static pod's uid is shorter, and padded with zeros.
 #[map]
 pub static PODS: HashMap<PodUid, Member> = HashMap::with_max_entries(1024, 0);
-/// Bit n: pods' cgroups are made at depth n; bit 32 + n: those of containers that lie beside their pods are.
-/// What a container makes lies deeper, whatever its name.
+/// Bit n: pods' cgroups are created at depth n; bit 32 + n: cgroups of containers beside their pods are.
+/// Cgroups that a container creates are deeper, whatever their names.
 #[map]
 static POD_LEVELS: Array<u64> = Array::with_max_entries(1, 0);
-/// What the kubelet puts before a pod's uid.
+/// Prefix of a pod's uid in the kubelet's names.
 const POD: [u8; 3] = *b"pod";
 
 kernel_fields! {
@@ -107,7 +107,7 @@ kernel_fields! {
     CSS_SET_SUBSYS = css_set.subsys: u8;
     CSS_CGROUP = cgroup_subsys_state.cgroup: *const u8;
     CGROUP_KN = cgroup.kn: *const u8;
-    // Every cgroup on the way from the root, by level: pointers since 6.1, ids before.
+    // All cgroups on the path from the root, by level: pointers since 6.1, ids before.
     optional CGROUP_ANCESTORS = cgroup.ancestors: *const u8;
     optional CGROUP_ANCESTOR_IDS = cgroup.ancestor_ids: u64;
     KERNFS_ID = kernfs_node.id: u64;
@@ -117,7 +117,7 @@ kernel_fields! {
     CGROUP_LEVEL = cgroup.level: i32;
 }
 
-/// Whether the current task is traced, and as part of which target. Where that cannot be read the event is booked as lost.
+/// Returns the target that selects the current task. If that cannot be read, the event is counted as lost.
 #[inline(always)]
 pub fn selected() -> Option<Target> {
     let target = or_lost(target());
@@ -127,7 +127,7 @@ pub fn selected() -> Option<Target> {
     target
 }
 
-/// The answer; where it could not be read the event is booked as lost.
+/// Returns the target; if it could not be read, the event is counted as lost.
 #[inline(always)]
 fn or_lost(target: Result<Option<Target>, i32>) -> Option<Target> {
     match target {
@@ -163,7 +163,7 @@ fn target() -> Result<Option<Target>, i32> {
     }
 }
 
-/// The target in whose cgroup the current task lies, by the depths at which there are any.
+/// Returns the target that selects the current task by cgroup, by the depths of selected cgroups.
 #[inline(always)]
 fn current_in_cgroups() -> Option<Target> {
     let depths = CGROUP_DEPTHS.get(0)?;
@@ -180,7 +180,7 @@ fn current_in_cgroups() -> Option<Target> {
     None
 }
 
-/// The cgroup of a set by one of its controllers.
+/// Returns the cgroup of a set for one of its controllers.
 #[inline(always)]
 pub fn controller_cgroup(set: *const u8, controller: u32) -> Result<*const u8, i32> {
     let state = CSS_SET_SUBSYS.of(set).wrapping_add(controller as usize * 8);
@@ -189,7 +189,7 @@ pub fn controller_cgroup(set: *const u8, controller: u32) -> Result<*const u8, i
     CSS_CGROUP.read(state)
 }
 
-/// The target in whose cgroup a task lies, by the depths at which there are any: however deep the task itself lies.
+/// Returns the target that selects a task by cgroup, by the depths of selected cgroups, at any depth of the task itself.
 #[inline(always)]
 fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
     let set = TASK_CGROUPS.read(task)?;
@@ -200,7 +200,7 @@ fn in_cgroups(task: *const u8) -> Result<Option<Target>, i32> {
     below_selected(cgroup)
 }
 
-/// The target in whose cgroup a cgroup of the hierarchy of selection lies.
+/// Returns the target that selects a cgroup of the selection's hierarchy.
 #[inline(always)]
 fn below_selected(cgroup: *const u8) -> Result<Option<Target>, i32> {
     let level = CGROUP_LEVEL.read(cgroup)? as u32;
@@ -224,7 +224,7 @@ fn below_selected(cgroup: *const u8) -> Result<Option<Target>, i32> {
     Ok(None)
 }
 
-/// The id of a cgroup's ancestor at a level, which is the cgroup's own or one above.
+/// Returns the id of a cgroup's ancestor at a level; the cgroup itself is its ancestor at its own level.
 #[inline(always)]
 fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
     let at = level as usize * 8;
@@ -242,12 +242,12 @@ fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
     unsafe { bpf_probe_read_kernel(id.cast()) }
 }
 
-/// ENOENT: this kernel tells the ancestors of a cgroup in no way that is known here.
+/// ENOENT: this kernel has no known representation of a cgroup's ancestors.
 const NO_ANCESTORS: i32 = -2;
-/// ELOOP: the root of a cgroup namespace lies deeper than it is searched for.
+/// ELOOP: the root of a cgroup namespace is deeper than the search.
 const TOO_DEEP: i32 = -40;
 
-/// The level of the cgroup from which depths count; `None` where a cgroup of this level does not lie below it.
+/// Returns the level of the cgroup from which depths count; `None` if a cgroup of this level is not below it.
 #[inline(always)]
 fn root_level(cgroup: *const u8, level: u32) -> Result<Option<u32>, i32> {
     let root = ROOT_CGROUP.load();
@@ -286,7 +286,7 @@ fn process_selected(tgid: u32) -> Option<Member> {
     }
 }
 
-/// Whether another task than the current one is traced; dearer than [`selected`], for rare events.
+/// Returns the target that selects another task than the current one. It costs more than [`selected`], for rare events.
 #[inline(always)]
 pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
     let target = target_of(task)?;
@@ -296,7 +296,7 @@ pub fn task_selected(task: *const u8) -> Result<Option<Target>, i32> {
     Ok(target)
 }
 
-/// The same, for the programs of iterators: where it cannot be read the task is booked as a lost event.
+/// Returns the same for iterator programs: if it cannot be read, the task is counted as a lost event.
 #[inline(always)]
 pub fn selected_task(task: *const u8) -> Option<Target> {
     or_lost(task_selected(task))
@@ -323,8 +323,8 @@ fn target_of(task: *const u8) -> Result<Option<Target>, i32> {
     in_cgroups(task)
 }
 
-/// Whether an object that belongs to a cgroup of version 2 is traced, such as a socket, and as part of which target. The current task and
-/// selected processes are not considered; where cgroups are selected by a hierarchy of version 1, no such object is in one.
+/// Returns the target that selects an object of a cgroup of version 2, such as a socket. The current task and selected processes are not
+/// considered. A trace that selects by a hierarchy of version 1 selects no such object.
 #[inline(always)]
 pub fn cgroup_of_object_selected(
     cgroup: impl FnOnce() -> Result<*const u8, i32>,
@@ -346,7 +346,7 @@ pub fn cgroup_of_object_selected(
     Ok(target)
 }
 
-/// A child of a selected process is selected before its first instruction.
+/// Selects the child of a selected process, before the first instruction of the child.
 #[program(raw_tp = "sched_process_fork")]
 fn select_fork(ctx: &RawTracePointContext) {
     book(on_fork(ctx));
@@ -356,7 +356,7 @@ fn select_fork(ctx: &RawTracePointContext) {
 fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
     let (parent, child): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     if let (Ok(parent), Ok(child)) = (TASK_TGID.read(parent), TASK_TGID.read(child)) {
-        // A new thread has its process's number.
+        // A new thread has the PID of its process.
         if parent != child
             && let Some(member) = process_selected(parent)
         {
@@ -370,14 +370,14 @@ fn on_fork(ctx: &RawTracePointContext) -> Result<bool, Loss> {
                 choose(CHOSEN_PROCESSES, child.into(), -1);
                 return Err(Loss::MapFull);
             }
-            // It is looked at while it is there.
+            // The reader observes the process while it exists.
             wake();
         }
     }
     Ok(false)
 }
 
-/// The command that we start is traced from here.
+/// Selects the command that we start, from its exec.
 #[program(raw_tp = "sched_process_exec")]
 fn select_exec(_ctx: &RawTracePointContext) {
     on_exec();
@@ -392,8 +392,8 @@ fn on_exec() {
     }
 }
 
-/// A process that is gone frees its place, and its number may be given again. Attached last, so that a tracer's own program at this
-/// hook still finds it.
+/// Removes an ended process from the selection, because its PID may be reused. Attached last, so that a tracer's own program at this hook still
+/// finds it.
 #[program(raw_tp = "sched_process_exit")]
 fn select_exit(ctx: &RawTracePointContext) {
     on_exit(ctx);
@@ -402,7 +402,7 @@ fn select_exit(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn on_exit(ctx: &RawTracePointContext) {
     let task: *const u8 = ctx.arg(0);
-    // `live` counts the threads that have not begun to exit.
+    // `live` counts the threads that have not started to exit.
     if let Ok(0) = TASK_SIGNAL
         .read(task)
         .and_then(|signal| SIGNAL_LIVE.read(signal))
@@ -410,7 +410,7 @@ fn on_exit(ctx: &RawTracePointContext) {
         let tgid = current_tgid();
         if PROCESSES.remove(&tgid).is_ok() {
             choose(CHOSEN_PROCESSES, tgid.into(), -1);
-            // It may have been the last one.
+            // It may have been the last process.
             wake();
         }
     }
@@ -418,13 +418,13 @@ fn on_exit(ctx: &RawTracePointContext) {
 
 /// Bytes of a directory's name, of which the kubelet's has fewer: NAME_MAX, include/uapi/linux/limits.h.
 const NAME: usize = 256;
-/// What systemd's driver puts after a pod's uid.
+/// Suffix of a pod's uid with the systemd driver.
 const SLICE: [u8; 6] = *b".slice";
 /// What containerd puts behind that, with 64 digits after it, where it uses no driver of systemd's.
 const BESIDE: [u8; 22] = *b".slice:cri-containerd:";
 const CONTAINER_ID: usize = 64;
 
-/// The selected pod whose uid, behind the kubelet's `pod`, ends the name of a cgroup, without what systemd's driver puts after it.
+/// Returns the selected pod whose uid, after the kubelet's `pod`, ends the name of a cgroup, without the suffix of the systemd driver.
 #[inline(always)]
 fn pod_selected(name: *const u8, length: usize) -> Result<Option<Member>, Loss> {
     let mut uid = [0_u8; POD_UID];
@@ -453,7 +453,7 @@ fn pod_selected(name: *const u8, length: usize) -> Result<Option<Member>, Loss> 
     Ok(unsafe { PODS.get(&uid) }.copied())
 }
 
-/// Whether a part of a name is what the kubelet puts before a uid.
+/// Returns whether a part of a name is the kubelet's prefix of a uid.
 #[inline(always)]
 fn is_pods(name: *const u8) -> Result<bool, i32> {
     let mut before = [0_u8; POD.len()];
@@ -461,7 +461,7 @@ fn is_pods(name: *const u8) -> Result<bool, i32> {
     Ok(before == POD)
 }
 
-/// `(struct cgroup *cgrp, const char *path)`. A pod's cgroup is selected as it is made, before anybody can be in it.
+/// `(struct cgroup *cgrp, const char *path)`. Selects a pod's cgroup at its creation, before it can contain processes.
 #[program(raw_tp = "cgroup_mkdir")]
 fn select_pod(ctx: &RawTracePointContext) {
     if let Err(loss) = on_mkdir(ctx.arg(0)) {
@@ -480,7 +480,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     // SAFETY: the buffer has that many bytes; a bad source is an error.
     let read =
         unsafe { bpf_probe_read_kernel_str(whole.as_mut_ptr().cast(), NAME as u32, name.cast()) };
-    // Without its zero byte; an error is below 0.
+    // Without its zero byte; an error is negative.
     if (read as i64) < (POD.len() + STATIC_UID) as i64 {
         return Ok(());
     }
@@ -497,7 +497,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     let Some(member) = pod_selected(name, length - after)? else {
         return Ok(());
     };
-    // Numbers of cgroups are told apart within a hierarchy only.
+    // Numbers of cgroups are unique only within a hierarchy.
     if ROOT_HIERARCHY.read(CGROUP_ROOT.read(cgroup)?)? != HIERARCHY.load() as i32 {
         return Ok(());
     }
@@ -506,7 +506,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
         return Ok(());
     };
     let depth = level - root;
-    // Deeper than any bit: it is no pod's, whatever its name.
+    // Deeper than any bit: not a pod's cgroup, whatever its name.
     if depth > 31 {
         return Ok(());
     }
@@ -526,7 +526,7 @@ fn on_mkdir(cgroup: *const u8) -> Result<(), Loss> {
     Ok(())
 }
 
-/// Whether a name of that length ends as those of containers that lie beside their pods do.
+/// Returns whether a name of this length ends like those of containers beside their pods.
 #[inline(always)]
 fn is_beside(name: *const u8, length: usize) -> Result<bool, i32> {
     let Some(start) = length.checked_sub(BESIDE.len() + CONTAINER_ID) else {

@@ -1,4 +1,4 @@
-//! A program at each kind of point that counts, for the tests of `engine/src/point`: no tracer.
+//! A counting program at each kind of point, for the tests of `engine/src/point`. It is not a tracer.
 #![no_std]
 #![no_main]
 use agent_ebpf::{
@@ -17,15 +17,15 @@ use aya_ebpf::{
 };
 use tracers::program;
 
-/// The process whose events count, as the kernel numbers it.
+/// PID of the process whose events count, in the host's namespace.
 #[unsafe(no_mangle)]
 static TESTED: Global<u32> = Global::new(0);
 
-/// How often a point was reached, by which of its functions.
+/// Number of events of a point, by function.
 #[map]
 static HITS: Array<u64> = Array::with_max_entries(4, 0);
 
-/// What a program at kernel functions saw last: the first argument of a system call, or a result.
+/// The last value of a program at kernel functions: the first argument of a system call, or a result.
 #[map]
 static LAST_NUMBER: Array<u64> = Array::with_max_entries(1, 0);
 

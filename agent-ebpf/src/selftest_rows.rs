@@ -1,4 +1,4 @@
-//! A program that adds to a shared table and takes away from it, for the tests of `engine/src/source/shared_table.rs`: no tracer.
+//! A program that adds to a shared table and subtracts from it, for the tests of `engine/src/source/shared_table.rs`. It is not a tracer.
 #![no_std]
 #![no_main]
 use agent_ebpf::{Loss, book, counter, current_tgid, folded, shared_rows};
@@ -9,13 +9,13 @@ use tracers::{
     program,
 };
 
-/// The process whose calls count, as the kernel numbers it.
+/// PID of the process whose calls count, in the host's namespace.
 #[unsafe(no_mangle)]
 static TESTED: Global<u32> = Global::new(0);
-/// The number of the call that adds one.
+/// Number of the system call that adds 1.
 #[unsafe(no_mangle)]
 static UP: Global<u64> = Global::new(0);
-/// The number of the call that takes one away.
+/// Number of the system call that subtracts 1.
 #[unsafe(no_mangle)]
 static DOWN: Global<u64> = Global::new(0);
 

@@ -1,13 +1,13 @@
 //! Rows of iterator programs: the output path of snapshots.
 //!
-//! The kernel runs such a program for each object, such as a task, whenever the loader reads the iterator's descriptor. Nobody else
-//! can run it. So a row that is written is a row that the loader gets, or that it misses for a reason that it knows.
+//! The kernel runs such a program for each object, such as a task, when the loader reads the iterator's descriptor. Only the loader has this
+//! descriptor. So every written row reaches the loader, or is missing for a known reason.
 
 use crate::{IteratorContext, Loss};
 use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
 use tracers::Event;
 
-/// Writes the row of an object. Each object has one at most: where the kernel's buffer is full the whole object comes once more.
+/// Writes the row of an object. Each object has at most one row: if the kernel's buffer is full, the program runs again for the object.
 #[inline(always)]
 pub fn write_row<T: Event>(ctx: &IteratorContext, row: &T) -> Result<bool, Loss> {
     // The first member of `struct bpf_iter_meta`, to which the context's first pointer leads: include/linux/bpf.h.
@@ -21,7 +21,7 @@ pub fn write_row<T: Event>(ctx: &IteratorContext, row: &T) -> Result<bool, Loss>
             size_of::<T>() as u32,
         )
     };
-    // No event where it is full: kernel/bpf/bpf_iter.c takes away what this object wrote, gives the reader what came before, and
-    // begins the next read with this object.
+    // A full buffer is not an event: kernel/bpf/bpf_iter.c removes the data of this object, returns the data before it, and starts the next
+    // read with this object.
     Ok(written == 0)
 }

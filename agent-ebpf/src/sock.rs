@@ -1,7 +1,7 @@
-//! Sockets: their ends and their states. Fields that only TCP tracers read: they bring them in with `sock_fields!`.
+//! Sockets: addresses, ports and states. Only TCP tracers read these fields, and declare them with `sock_fields!`.
 
-/// Declares the fields of `struct sock` that tracers of TCP read, and `addresses` and `ports`, beside the programs that use them:
-/// a kernel without one of them has the other tracers all the same.
+/// Declares the fields of `struct sock` that tracers of TCP read, and `addresses` and `ports`, in the object that uses them: a kernel without
+/// one of the fields still has the other tracers.
 #[macro_export]
 macro_rules! sock_fields {
     () => {
@@ -10,7 +10,7 @@ macro_rules! sock_fields {
             SK_ERR = sock.sk_err: i32;
             SKC_FAMILY = sock_common.skc_family: u16;
             SKC_DPORT = sock_common.skc_dport: u16;
-            // Not skc_num, which a socket has lost by the time its close is told: net/ipv4/tcp.c, tcp_set_state.
+            // Not skc_num, which a socket has lost when its close is traced: net/ipv4/tcp.c, tcp_set_state.
             INET_SPORT = inet_sock.inet_sport: u16;
             SKC_DADDR = sock_common.skc_daddr: [u8; 4];
             SKC_SADDR = sock_common.skc_rcv_saddr: [u8; 4];
@@ -18,7 +18,7 @@ macro_rules! sock_fields {
             SKC_SADDR6 = sock_common.skc_v6_rcv_saddr: [u8; 16];
         }
 
-        /// Local and remote address of a socket.
+        /// Returns the local and the remote address of a socket.
         #[inline(always)]
         fn addresses(sk: *const u8) -> Result<(tracers::Ip, tracers::Ip), i32> {
             // AF_INET, include/linux/socket.h.
@@ -34,7 +34,7 @@ macro_rules! sock_fields {
             })
         }
 
-        /// Local and remote port of a socket.
+        /// Returns the local and the remote port of a socket.
         #[inline(always)]
         fn ports(sk: *const u8) -> Result<(u16, u16), i32> {
             let sport = u16::from_be(INET_SPORT.read(sk)?);
@@ -44,19 +44,19 @@ macro_rules! sock_fields {
 }
 
 /// Declares the fields by which tracers select sockets, and `full_socket`, `socket_cgroup` and `socket_selected`: for points where the
-/// current task may have nothing to do with the socket, as in interrupts.
+/// current task may be unrelated to the socket, such as in interrupts.
 #[macro_export]
 macro_rules! socket_selection {
     () => {
         $crate::kernel_fields! {
             SKC_STATE = sock_common.skc_state: u8;
             SKC_LISTENER = sock_common.skc_listener: *const u8;
-            // A plain pointer since 5.15, and in 5.10 of late; before, it has tags and this member is not there.
+            // A plain pointer since 5.15 and in later 5.10; before, it is tagged and this member does not exist.
             SK_CGROUP = sock.sk_cgrp_data.cgroup: *const u8;
         }
 
-        /// The whole socket behind a socket of any size: of a connection request its listener, of a connection that only waits for its
-        /// end none (sk_fullsock, include/net/sock.h).
+        /// Returns the full socket for a socket of any size: the listener for a connection request, none for a connection in TIME_WAIT
+        /// (sk_fullsock, include/net/sock.h).
         #[inline(always)]
         fn full_socket(sk: *const u8) -> Result<*const u8, i32> {
             if sk.is_null() {
@@ -69,7 +69,7 @@ macro_rules! socket_selection {
             }
         }
 
-        /// The cgroup of version 2 in which a whole socket was made, or its listener; null without a socket.
+        /// Returns the cgroup of version 2 in which a full socket or its listener was created; null without a socket.
         #[inline(always)]
         fn socket_cgroup(full: *const u8) -> Result<*const u8, i32> {
             match full.is_null() {
@@ -78,7 +78,7 @@ macro_rules! socket_selection {
             }
         }
 
-        /// Whether a whole socket is traced by its cgroup, and as part of which target.
+        /// Returns the target that selects a full socket by its cgroup.
         #[inline(always)]
         fn socket_selected(full: *const u8) -> Result<Option<tracers::Target>, i32> {
             $crate::cgroup_of_object_selected(|| socket_cgroup(full))
@@ -86,7 +86,7 @@ macro_rules! socket_selection {
     };
 }
 
-/// An IPv4 address as rows have it.
+/// Returns an IPv4 address in the form of rows.
 #[inline(always)]
 pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
     tracers::Ip([
@@ -94,7 +94,7 @@ pub const fn mapped(a: [u8; 4]) -> tracers::Ip {
     ])
 }
 
-/// `IPPROTO_TCP`, include/uapi/linux/in.h. The field is 16 bits wide since MPTCP (262) came.
+/// `IPPROTO_TCP`, include/uapi/linux/in.h. The field has 16 bits since MPTCP (262).
 pub const IPPROTO_TCP: u16 = 6;
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
 pub const IPPROTO_MPTCP: u16 = 262;

@@ -1,7 +1,7 @@
-//! Stacks, kept once each and named by a hash of their addresses.
+//! Stacks, stored once each and identified by a hash of their addresses.
 //!
-//! Unlike the kernel's own stack map, two stacks do not evict or refuse each other here until the map is full,
-//! and user frames come with the build id of their file, so that they can be resolved when the process is gone.
+//! Unlike in the kernel's own stack map, stacks do not evict or refuse each other until the map is full, and user frames have the build id of
+//! their file, so that they can be symbolized after the end of the process.
 
 use crate::{
     CLAIMS, Claim, Claimable, TASK_GROUP_LEADER, claim, clamped, count, counter, current_tgid,
@@ -19,33 +19,33 @@ use tracers::{
     control::{FRAMES, KernelHead, UserFrame, UserHead},
 };
 
-/// How many frames of a stack are recorded: as many as the kernel gives (kernel.perf_event_max_stack), [`FRAMES`] at most.
-/// Values of the maps of stacks have room for so many, by the loader.
+/// Maximum frames of a recorded stack: kernel.perf_event_max_stack, at most [`FRAMES`]. The loader sizes the values of the maps of stacks for
+/// this number.
 #[unsafe(no_mangle)]
 pub static DEPTH: Global<u32> = Global::new(FRAMES as u32);
 
 /// A kernel stack: addresses, innermost first.
 #[repr(C)]
 pub struct KernelFrames {
-    /// How many there are.
+    /// Number of frames.
     pub head: KernelHead,
-    /// Their addresses.
+    /// Addresses.
     pub addresses: [u64; FRAMES],
 }
 
-/// A user stack: frames by build id and file offset, or by address where the kernel could not tell.
+/// A user stack: frames by build id and file offset, or by address if the kernel did not find the build id.
 #[repr(C)]
 pub struct UserFrames {
-    /// How many there are; [`WHOLE`] reads once every frame has its build id.
+    /// Number of frames, and of reads: [`WHOLE`] when every frame has its build id.
     pub head: UserHead,
     /// The frames.
     pub frames: [UserFrame; FRAMES],
 }
 
-/// Kernel stacks by hash. When it is full a new stack is left out of its row, counted.
+/// Kernel stacks by hash. When it is full, a new stack is missing in its row and counted.
 #[map]
 static KERNEL_STACKS: HashMap<u64, KernelFrames> = HashMap::with_max_entries(4096, 0);
-/// User stacks by hash. When it is full a new stack is left out of its row, counted.
+/// User stacks by hash. When it is full, a new stack is missing in its row and counted.
 #[map]
 static USER_STACKS: HashMap<u64, UserFrames> = HashMap::with_max_entries(8192, 0);
 
@@ -55,13 +55,13 @@ static KERNEL_SCRATCH: PerCpuArray<Claimable<KernelFrames>> =
 #[map]
 static USER_SCRATCH: PerCpuArray<Claimable<UserFrames>> = PerCpuArray::with_max_entries(CLAIMS, 0);
 
-/// What a row has instead of a stack for which there was no room.
+/// Value in a row for a stack without room.
 #[inline(always)]
 fn missing() {
     count(counter!(stacks_missing));
 }
 
-/// Reads addresses into the scratch and hashes them; `None` where there is no stack.
+/// Reads addresses into the scratch memory and hashes them; `None` without a stack.
 #[inline(always)]
 fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *mut KernelFrames)> {
     let Some((claim, scratch)) = claim(&KERNEL_SCRATCH) else {
@@ -100,7 +100,7 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *
     Some((hash | 1, claim, scratch))
 }
 
-/// The kernel stack of the current task, without its first `skip` frames.
+/// Returns the kernel stack of the current task, without its first `skip` frames.
 #[inline(always)]
 pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
     let Some((hash, _claim, scratch)) = read(ctx, skip, 0) else {
@@ -125,27 +125,27 @@ kernel_fields! {
     TASK_EXEC_ID = task_struct.self_exec_id: u64;
 }
 
-/// The program that the current process runs, told apart from every other that ever ran: when the process began, and how many programs
-/// it has executed. No address will do: the kernel gives it again to what comes next.
+/// Returns a unique number for the program that the current process executes: from the start time of the process and the number of its execs.
+/// Addresses are not unique, because the kernel reuses them.
 #[inline(always)]
 fn program() -> u64 {
     let began = TASK_GROUP_LEADER
         .of_current_task()
         .and_then(|leader| TASK_START.read(leader));
     let execs = TASK_EXEC_ID.of_current_task().unwrap_or(0);
-    // Two processes may begin at once.
+    // Two processes may start at the same time.
     began.unwrap_or(0) ^ u64::from(current_tgid()) << 32 ^ execs << 48
 }
 
-/// The kernel gives build ids only where it gets hold of the process's mappings at once, which another thread may hinder:
-/// then no frame has one, and it is worth asking again, this often at most.
+/// Maximum reads of a stack without build ids. The kernel returns build ids only if it can lock the process's mappings immediately, which
+/// another thread may prevent.
 const READS: u32 = 4096;
-/// A frame outside any file never has one, so a stack of which some frames have theirs is asked for again only eight times.
+/// Maximum reads of a stack with some build ids: a frame outside of all files never has one.
 const PARTLY: u32 = READS / 8;
-/// What `reads` is once there is nothing left to read.
+/// Value of `reads` for a complete stack.
 const WHOLE: u32 = u32::MAX;
 
-/// How many frames of a stack have their build id.
+/// Returns the number of frames of a stack with a build id.
 #[inline(always)]
 fn known(stack: *const UserFrames, len: u32) -> u32 {
     let mut known = 0;
@@ -163,7 +163,7 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
     known
 }
 
-/// The user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.
+/// Returns the user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.
 #[inline(always)]
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), program()) else {
@@ -177,7 +177,7 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     if reads >= READS {
         return UserStack(hash);
     }
-    // New, or not whole yet: once more, now with build ids, which is dearer.
+    // New or incomplete: read again with build ids, which costs more.
     let Some((_claim, scratch)) = claim(&USER_SCRATCH) else {
         missing();
         return UserStack(0);

@@ -1,4 +1,4 @@
-//! Tasks: who did it.
+//! Tasks: the identity of processes and threads.
 
 use crate::{kernel_fields, read_kernel};
 use aya_ebpf::helpers::{
@@ -23,27 +23,27 @@ kernel_fields! {
     UPID_NS = upid.ns: u64;
 }
 
-/// The kernel's `struct task_struct` of the current task.
+/// Returns the kernel's `struct task_struct` of the current task.
 #[inline(always)]
 pub fn current() -> *const u8 {
     // SAFETY: the helper only returns a pointer.
     unsafe { bpf_get_current_task() as *const u8 }
 }
 
-/// Nanoseconds of CLOCK_BOOTTIME.
+/// Returns the time of CLOCK_BOOTTIME, ns.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: the helper only returns a number.
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// The current process, as the host numbers it.
+/// Returns the PID of the current process in the host's namespace.
 #[inline(always)]
 pub fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// The current thread's name.
+/// Returns the name of the current thread.
 #[inline(always)]
 pub fn current_comm() -> [u8; 16] {
     // Not zeroed before: the compiler would do it byte by byte.
@@ -57,7 +57,7 @@ pub fn current_comm() -> [u8; 16] {
     unsafe { (&raw const words).cast::<[u8; 16]>().read() }
 }
 
-/// The current task as rows show it, selected as part of `target`.
+/// Returns the current task in the form of rows, selected by `target`.
 #[inline(always)]
 pub fn current_task(target: Target) -> Task {
     let (pid_tgid, uid_gid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
@@ -75,7 +75,7 @@ pub fn current_task(target: Target) -> Task {
     }
 }
 
-/// The process of `task` as its own, innermost pid namespace numbers it.
+/// Returns the PID of the process of `task` in its own PID namespace.
 #[inline(always)]
 pub fn ns_pid(task: *const u8) -> Result<u32, i32> {
     let leader = TASK_GROUP_LEADER.read(task)?;
@@ -83,19 +83,19 @@ pub fn ns_pid(task: *const u8) -> Result<u32, i32> {
     number(pid, PID_LEVEL.read(pid)?)
 }
 
-/// The same of the current process.
+/// Returns the same for the current process.
 #[inline(always)]
 fn current_ns_pid() -> Result<u32, i32> {
     let leader = TASK_GROUP_LEADER.of_current_task()?;
     let pid = TASK_THREAD_PID.load(leader)?;
     match PID_LEVEL.load(pid)? {
         0 => number(pid, 0),
-        // To a pointer whose type it knows the verifier lets nothing be added that it does not.
+        // The verifier refuses the addition of an unknown number to a typed pointer.
         level => number(TASK_THREAD_PID.read(leader)?, level),
     }
 }
 
-/// The number of a `struct pid` at a level.
+/// Returns the number of a `struct pid` at a level.
 #[inline(always)]
 fn number(pid: *const u8, level: u32) -> Result<u32, i32> {
     // `numbers` is an array of `struct upid { int nr; struct pid_namespace *ns; }`: the pointer is its last member.
@@ -106,7 +106,7 @@ fn number(pid: *const u8, level: u32) -> Result<u32, i32> {
     UPID_NR.read(upid)
 }
 
-/// A task's name.
+/// Returns the name of a task.
 #[inline(always)]
 pub fn comm(field: *const u8) -> Result<[u8; 16], i32> {
     let mut comm = [0; 16];

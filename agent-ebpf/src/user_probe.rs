@@ -1,7 +1,8 @@
-//! Programs at functions of user space: their registers, which call is the outermost, and whose files the loader has to look at.
+//! Programs at functions of user space: registers, detection of the outermost call, and processes that the loader must check.
 //! Programs at kernel functions (`kprobe`) have the same registers.
 //!
-//! The kernel runs a program at a function of user space in every process that has the file mapped; the program asks whether the process is selected.
+//! The kernel runs a program at a function of user space in every process that has mapped the file; the program checks whether the process is
+//! selected.
 //! It runs with interrupts and preemption on, and is never skipped: two tasks may be in it on one CPU.
 
 use crate::selected;
@@ -12,7 +13,7 @@ use aya_ebpf::{
 };
 use tracers::arch::machine;
 
-/// Keeps the program on the stack of the task that it runs in.
+/// Makes the program use the stack of its task.
 ///
 /// Since Linux 6.13 a program of this type whose stack takes 64 bytes or more gets a stack of its CPU instead, for the kernel takes it for
 /// never running twice on one (`bpf_enable_priv_stack`, kernel/bpf/verifier.c). At functions of user space it does: a task that gets the CPU
@@ -63,14 +64,14 @@ pub fn function_result(ctx: &impl EbpfContext) -> u64 {
     register::<{ machine::FUNCTION_RESULT }>(ctx)
 }
 
-/// Which of a program's points this is, by its place among them; of its functions, where one point has several.
+/// Returns the index of the current point among those of the program; of the function, if a point has several.
 #[inline(always)]
 pub fn point(ctx: &impl EbpfContext) -> u64 {
     // SAFETY: the helper only returns a number.
     unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
 }
 
-/// One call of a function: where the stack of its thread was, and which of the points it is.
+/// A call of a function: its thread's stack pointer, and its point.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
@@ -79,7 +80,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// At the function's entry.
+    /// Returns the call at the function's entry.
     #[inline(always)]
     pub fn at_entry(ctx: &impl EbpfContext) -> Self {
         Self {
@@ -88,7 +89,7 @@ impl Frame {
         }
     }
 
-    /// The same call at the function's return.
+    /// Returns the same call at the function's return.
     #[inline(always)]
     pub fn at_return(ctx: &impl EbpfContext) -> Self {
         let stack = register::<{ machine::STACK_POINTER }>(ctx);
@@ -98,20 +99,20 @@ impl Frame {
         }
     }
 
-    /// Whether this call is made by that one, which has not returned. Stacks grow downwards, and a function that ends by jumping into
-    /// another leaves it its place. A call at the same place of the same function is another one: the return of the first was not seen.
+    /// Returns whether this call is nested in another one, which has not returned. Stacks grow downwards, and a tail call has the stack pointer
+    /// of its caller. A call with the same stack pointer and function is a new one: the return of the first was missed.
     #[inline(always)]
     pub fn is_within(&self, outer: &Self) -> bool {
         self.stack < outer.stack || (self.stack == outer.stack && self.point != outer.point)
     }
 }
 
-/// Declares the map of processes whose files the loader has to look at, and the program that fills it.
+/// Declares the map of processes that the loader must check for files, and the program that fills it.
 #[macro_export]
 macro_rules! user_probes {
     () => {
-        /// Selected processes that have run another program since the loader looked. One that finds it full is found when the loader
-        /// lists processes, seconds later.
+        /// Selected processes that have executed another program since the last check of the loader. If it is full, the loader finds further
+        /// processes when it lists them, seconds later.
         #[aya_ebpf::macros::map]
         static NEWCOMERS: aya_ebpf::maps::HashMap<u32, u8> =
             aya_ebpf::maps::HashMap::with_max_entries(1024, 0);
@@ -123,12 +124,12 @@ macro_rules! user_probes {
     };
 }
 
-/// Notes the current process for the loader, if it is selected.
+/// Adds the current process to the map, if it is selected.
 #[inline(always)]
 pub fn notice(newcomers: &HashMap<u32, u8>) {
     if selected().is_some() {
         let process = (bpf_get_current_pid_tgid() >> 32) as u32;
-        // Where there is no room it is found later.
+        // A process without room is found later.
         let _ = newcomers.insert(&process, &0, 0);
         crate::wake();
         crate::ended();

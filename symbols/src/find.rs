@@ -1,7 +1,7 @@
-//! Finds functions by name in the files that processes have mapped: where user probes attach.
+//! Search for functions by name in the files that processes have mapped, to attach user probes.
 //!
-//! The other direction of [`Symbolizer`](super::Symbolizer), with the same walls: files are held within the process's own root, compared
-//! with what is mapped, and read by the worker alone.
+//! The inverse of [`Symbolizer`](super::Symbolizer), with the same isolation: files are held within the process's own root, compared with the
+//! mapped ones, and read only by the worker.
 
 use super::{
     link::{AskError, Link},
@@ -23,26 +23,26 @@ use std::{
     time::Duration,
 };
 
-/// How long looking at one process may take.
+/// Timeout of the observation of a process.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
-/// Files of one root that may make the worker fail, or not answer. After that no file of that root is looked at.
+/// Maximum files of a root at which the worker fails or times out. No further file of this root is read.
 const FAILURES_MAX: u32 = 4;
-/// Roots that are blamed at once. All are forgiven when they are that many.
+/// Maximum roots with failures. Their counts are cleared at this number.
 const BLAMED_MAX: usize = 4096;
 
-/// Which of a process's files is meant.
+/// A file of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
-    /// Its C library; of a program that is linked statically, the program itself.
+    /// The C library; in a statically linked program, the program itself.
     Libc,
-    /// Its program.
+    /// The program.
     Program,
-    /// Its library of that file name.
+    /// The library with this file name.
     Library(String),
 }
 
 impl Object {
-    /// By the name that points have: `libc`, `program`, or a library's file name.
+    /// Returns the file with a point's name: `libc`, `program`, or the file name of a library.
     pub fn named(name: &str) -> Self {
         match name {
             "libc" => Self::Libc,
@@ -55,7 +55,7 @@ impl Object {
 /// A file of a process, held without being opened.
 #[derive(Debug)]
 pub struct UserFile {
-    /// As the process's mappings name it.
+    /// Path in the process's mappings.
     pub path: OsString,
     /// Device and inode.
     pub identity: (u64, u64),
@@ -70,31 +70,31 @@ impl AsFd for UserFile {
     }
 }
 
-/// Where a function begins.
+/// The location of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// At these offsets of the file: several where versions of the function have the name.
+    /// Offsets in the file: several if versions of the function have the same name.
     At(Vec<u64>),
-    /// It is chosen when the program runs (STT_GNU_IFUNC): the file does not say where it is.
+    /// Chosen when the program starts (STT_GNU_IFUNC): the file does not contain the location.
     Indirect,
-    /// The file has no function of that name.
+    /// The file has no function with this name.
     Missing,
 }
 
-/// Why there is no answer.
+/// Reason of a failed search.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// The process cannot be looked at.
+    /// The process cannot be observed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// The worker says that the file cannot be used.
+    /// The worker reports that the file cannot be used.
     #[error("{0}")]
     Unusable(String),
     /// Opening or reading the file took too long, or ended the worker.
     #[error("it was too much for its reader")]
     TooMuch,
-    /// Files of this container were too much for the reader before.
+    /// The worker failed at too many files of this container.
     #[error("files of the same root were too much for the reader before")]
     Blamed,
     /// There is no worker.
@@ -102,7 +102,7 @@ pub enum FindError {
     NoWorker,
 }
 
-/// Finds functions. One thread has it; it starts nothing until it is used.
+/// A search for functions, for one thread. The first use starts a worker.
 #[derive(Debug)]
 pub struct Finder {
     proc: PathBuf,
@@ -112,12 +112,12 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Looks for processes below `proc`. The worker is this program, which must call [`worker_if_asked`](super::worker_if_asked) first.
+    /// Creates a search for processes below `proc`. The worker is this program, which must call [`worker_if_asked`](super::worker_if_asked) first.
     pub fn new(proc: impl Into<PathBuf>) -> Self {
         Self::with_worker(proc, "/proc/self/exe")
     }
 
-    /// The same with that program as the worker.
+    /// Creates the same with the given program as the worker.
     pub fn with_worker(proc: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         Self {
             proc: proc.into(),
@@ -127,17 +127,17 @@ impl Finder {
         }
     }
 
-    /// The file of a process that is meant; `None` where it has mapped none (yet).
+    /// Returns a file of a process; `None` if the process has not mapped it (yet).
     ///
     /// # Errors
-    /// Where the process is gone, may not be looked at, or hangs.
+    /// If the process has ended, is not accessible, or hangs.
     pub fn look(&mut self, pid: u32, object: &Object) -> Result<Option<UserFile>, FindError> {
         let (proc, object) = (self.proc.clone(), object.clone());
         let seen = (self.time_limit).run(LOOK_LIMIT, move || look(&proc, pid, &object));
         Ok(seen.map_err(|_| ObserveError::TookTooLong { pid })??)
     }
 
-    /// The file that a program will have when it is started, by what the program says of itself; as we see its path ourselves.
+    /// Returns the file that a program will map when it starts, by the program's own headers; paths are our own.
     pub fn of_program(
         &mut self,
         path: &Path,
@@ -190,10 +190,10 @@ impl Finder {
         held.map_err(|_| FindError::TooMuch)
     }
 
-    /// Where functions of these names begin, in their order.
+    /// Returns the locations of functions with these names, in this order.
     ///
     /// # Errors
-    /// Where the file has no symbols, cannot be read, or is too much for its reader.
+    /// If the file has no symbols, cannot be read, or the worker fails.
     pub fn functions(&mut self, file: &UserFile, names: &[&str]) -> Result<Vec<Place>, FindError> {
         let request = Request::Find {
             names: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
@@ -208,7 +208,7 @@ impl Finder {
                 })
                 .collect()),
             Reply::Refused(why) => Err(FindError::Unusable(why)),
-            // No answer to this question: what wrote it has read the file.
+            // An invalid reply: the worker is compromised by the file.
             _ => {
                 self.blame(file.root);
                 self.link.end();
@@ -255,7 +255,7 @@ impl Finder {
         *self.blame.entry(root).or_default() += 1;
     }
 
-    /// Ends the worker if it had nothing to do for so long.
+    /// Ends the worker if it was idle for this long.
     pub fn rest(&mut self, idle: Duration) {
         self.link.rest(idle);
     }
@@ -272,7 +272,7 @@ fn user_file(held: Held, path: OsString, root: Root) -> UserFile {
 
 fn look(proc: &Path, pid: u32, object: &Object) -> Result<Option<UserFile>, ObserveError> {
     let gone = |_| ObserveError::Gone { pid };
-    // Opened before the process is looked at: if its number is given to another one meanwhile, the program is not among the files.
+    // Opened before the process is observed: if its PID is reused in the meantime, the program is not among the files.
     let process = hold_directory(&proc.join(pid.to_string())).map_err(gone)?;
     let program = hold_link(process.as_fd(), "exe").ok();
     let seen = observe(proc, pid, &Known::default())?;
@@ -297,7 +297,7 @@ fn look(proc: &Path, pid: u32, object: &Object) -> Result<Option<UserFile>, Obse
         Object::Library(name) => named(&|file| file == name.as_bytes()),
         Object::Program => mapped.iter().copied().find(|file| is_program(file)),
         Object::Libc => named(&is_libc).or_else(|| match named(&is_loader) {
-            // Its libraries are still to come.
+            // Its libraries are not mapped yet.
             Some(_) => None,
             None => mapped.iter().copied().find(|file| is_program(file)),
         }),

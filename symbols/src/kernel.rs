@@ -16,7 +16,7 @@ const KEY: Key = Key::MAX;
 /// Reading all symbols takes 100 ms.
 const LIMIT: Duration = Duration::from_secs(5);
 const ADDRESSES_MAX: usize = 4096;
-/// New modules and BPF programs get names after so long.
+/// Maximum time until new modules and BPF programs have names.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 /// How often a lost worker is replaced for one question.
 const TRIES_MAX: usize = 4;
@@ -50,8 +50,8 @@ impl Kernel {
 impl Symbolizer {
     /// Names a kernel stack, innermost frame first.
     ///
-    /// A frame without a name is `[kernel]`, without its address: addresses of the kernel would tell readers where it lies in memory,
-    /// which the node hides. [`Symbolizer::kernel_unnamed`] says why there are no names.
+    /// A frame without a name is `[kernel]`, without its address: addresses would reveal the kernel's location in memory, which the node hides.
+    /// [`Symbolizer::kernel_unnamed`] returns why there are no names.
     pub fn kernel(&mut self, stack: &[u64]) -> Vec<FrameId> {
         // As for user stacks: callers are at their calls.
         let addresses: Vec<u64> = stack
@@ -150,7 +150,7 @@ impl Symbolizer {
     }
 
     fn load_kernel(&mut self) -> Option<Reply> {
-        // The kernel decides here whether the reader, whoever that is, will see addresses (kernel/kallsyms.c, v6.12: kallsyms_open).
+        // The kernel decides here whether the reader of this descriptor sees addresses (kernel/kallsyms.c, v6.12: kallsyms_open).
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open("/proc/kallsyms", flags, Mode::empty()).ok()?);
         let request = Request::Load {

@@ -1,4 +1,4 @@
-//! Learns what files say of themselves: their build ids, the libraries they name, and where their debug information is.
+//! Inspection of files: their build ids, required libraries, and the location of their debug information.
 
 use super::{
     Symbolizer,
@@ -21,12 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Files that one program makes known: itself, its loader, its libraries and theirs.
+/// Maximum files of a program: itself, its loader, its libraries and theirs.
 const FILES_PER_PROGRAM_MAX: usize = 64;
-/// How long making a program known may take. What is not known by then stays unknown.
+/// Timeout of the inspection of a program. Files that were not inspected by then stay unknown.
 const KNOW_LIMIT: Duration = Duration::from_secs(2);
-/// Where loaders look when nothing else is said: glibc's and musl's defaults, Debian's directories by architecture among them.
-/// What /etc/ld.so.cache says is not read: the target writes it.
+/// Default directories of loaders: of glibc and musl, including Debian's directories by architecture.
+/// /etc/ld.so.cache is not read, because the target can write it.
 const LIBRARY_DIRS: &[&str] = &[
     "/lib64",
     "/usr/lib64",
@@ -45,9 +45,9 @@ const LIBRARY_DIRS: &[&str] = &[
 ];
 
 impl Symbolizer {
-    /// Makes a program file known that is about to run or has run, with its libraries, as we see the path ourselves.
+    /// Inspects a program file and its libraries, at a path in our own root, before or after it runs.
     ///
-    /// So addresses with build ids get names even of processes that ended before anybody could look at them.
+    /// So addresses with build ids get names even if the process ended before it could be observed.
     pub fn know_file(&mut self, path: &Path) {
         // A relative one begins in our own folder, and not in the root. It fails only where there is no such folder any more.
         let Ok(path) = std::path::absolute(path) else {
@@ -61,7 +61,7 @@ impl Symbolizer {
         }
     }
 
-    /// Makes a program file known, as a process that is still there sees the path.
+    /// Inspects a program file, at a path in the root of an existing process.
     pub fn know_file_of(&mut self, pid: u32, path: &Path) {
         if self.hangs(pid) {
             return;
@@ -93,7 +93,7 @@ impl Symbolizer {
         self.files.get_mut(program).libraries = Some(libraries);
     }
 
-    /// Learns of a program and of all that it names, and they name.
+    /// Inspects a program and its direct and indirect libraries.
     fn follow(
         &mut self,
         program: FileId,
@@ -137,7 +137,7 @@ impl Symbolizer {
         found.into()
     }
 
-    /// Holds the first of these that is there.
+    /// Holds the first of these files that exists.
     fn hold_first(
         &mut self,
         root: &Arc<OwnedFd>,
@@ -153,7 +153,7 @@ impl Symbolizer {
         Some((id, path))
     }
 
-    /// Learns of files that are new, all below one root.
+    /// Inspects new files, all below one root.
     pub(super) fn learn(&mut self, files: Vec<FileId>, root: OwnedFd) {
         let root = Arc::new(root);
         for id in files {
@@ -163,7 +163,7 @@ impl Symbolizer {
         }
     }
 
-    /// The build id of a file of which only the start is there, in memory of our own.
+    /// Returns the build id of a file, by its first bytes in our own memory.
     pub(super) fn build_id_of(&mut self, head: OwnedFd) -> Option<[u8; 20]> {
         match self.link.ask(&Request::Inspect, &[head.as_fd()], ASK_LIMIT) {
             Ok(Reply::Inspected(inspected)) => inspected.build_id,
@@ -231,7 +231,7 @@ fn hold_first(root: &OwnedFd, paths: Vec<OsString>) -> Option<(OsString, Held)> 
     paths.into_iter().find_map(|path| hold(path).ok())
 }
 
-/// Where a loader looks for a library: where the program says, and in the usual places.
+/// Returns the directories in which a loader searches for a library: those of the program, and the default ones.
 pub(super) fn library_paths(name: &[u8], inspected: &Inspected, program: &OsStr) -> Vec<OsString> {
     if name.contains(&b'/') {
         return vec![OsString::from_vec(name.to_vec())];

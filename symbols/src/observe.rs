@@ -1,6 +1,6 @@
-//! Takes what /proc shows of a process while it is there: its mappings, and its files, held.
+//! Observation of an existing process in /proc: its mappings, and its files, which are held.
 //!
-//! Every call here may hang on a hostile target: they run under [`super::time_limit`].
+//! Every call here may hang on a hostile target, and runs under [`super::time_limit`].
 
 use super::{
     maps::{self, Backing, MappedFile, Mapping},
@@ -23,20 +23,20 @@ use std::{
 const MAPS_BYTES_MAX: u64 = 16 << 20;
 /// The part of stat and status that is read; they are below 4 KiB.
 const STATUS_BYTES_MAX: u64 = 64 << 10;
-/// Distinct files of one process that are held.
+/// Maximum held files of a process.
 const FILES_MAX: usize = 1024;
 
-/// Why a process cannot be observed.
+/// Reason of a failed observation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
-    /// It is not there, or has ended.
+    /// The process does not exist or has ended.
     #[error("process {pid} is gone")]
     Gone {
         /// The process.
         pid: u32,
     },
-    /// We may not see it. Reading another user's process needs CAP_SYS_PTRACE.
+    /// The process is not accessible. Reading another user's process needs CAP_SYS_PTRACE.
     #[error("reading {what} of process {pid} requires CAP_SYS_PTRACE")]
     Denied {
         /// The process.
@@ -44,17 +44,17 @@ pub enum ObserveError {
         /// The file below /proc/PID.
         what: &'static str,
     },
-    /// The kernel failed at it.
+    /// The kernel returned an error.
     #[error("reading {what} of process {pid} failed")]
     Read {
         /// The process.
         pid: u32,
         /// The file below /proc/PID.
         what: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// Its file systems do not answer, or those of processes before it do not.
+    /// Its file systems or those of earlier processes do not answer.
     #[error("process {pid} has files that cannot be opened in time")]
     TookTooLong {
         /// The process.
@@ -62,21 +62,21 @@ pub enum ObserveError {
     },
 }
 
-/// A process as it was seen.
+/// An observed process.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) start_time: u64,
-    /// Its root; none if we may not enter it, which needs CAP_SYS_PTRACE.
+    /// Its root; `None` without access to it, which needs CAP_SYS_PTRACE.
     pub(super) root: Option<(OwnedFd, Root)>,
     pub(super) mappings: Vec<Mapping>,
-    /// Its mapped files that were asked for, and could be held.
+    /// The requested mapped files that could be held.
     pub(super) files: Vec<(MappedFile, Held)>,
-    /// Copies of the starts of those that could not, from its memory.
+    /// The first bytes of the others, from the process's memory.
     pub(super) heads: Vec<(MappedFile, OwnedFd)>,
     pub(super) perf_map: Option<Held>,
 }
 
-/// What is known of a process's files already.
+/// The known files of a process.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Files that need not be opened again.
@@ -85,7 +85,7 @@ pub(super) struct Known {
     pub(super) lost: HashSet<MappedFile>,
 }
 
-/// Observes the process.
+/// Observes a process.
 pub(super) fn observe(proc: &Path, pid: u32, known: &Known) -> Result<Seen, ObserveError> {
     // Everything below is read through this one: if the process ends and its number is given to another one, these reads fail.
     let process =
@@ -130,7 +130,7 @@ pub(super) fn observe(proc: &Path, pid: u32, known: &Known) -> Result<Seen, Obse
         seen.perf_map = status.and_then(|status| {
             let path = format!("tmp/perf-{}.map", status.own_pid.unwrap_or(pid));
             let held = hold_in(root.as_fd(), path.as_ref()).ok()?;
-            // Anybody may put a file into /tmp.
+            // Any user may create a file in /tmp.
             (held.owner == status.uid).then_some(held)
         });
     }
@@ -138,7 +138,7 @@ pub(super) fn observe(proc: &Path, pid: u32, known: &Known) -> Result<Seen, Obse
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Threads that are looked at for one that lives.
+/// Maximum threads that are checked for a running one.
 const THREADS_MAX: usize = 1024;
 
 /// A thread of the process that has mappings: its folder, and they.

@@ -1,4 +1,4 @@
-//! What the parent and the worker say to each other, as bytes.
+//! The messages between the parent and the worker, as bytes.
 //!
 //! Pure: encodes and decodes, sends nothing.
 //! A message is its length (4 bytes) and its body; numbers are in the machine's order, since both ends are one program on one machine.
@@ -22,7 +22,7 @@ pub(super) type Key = u64;
 /// What the parent asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// What the program file, the first descriptor, says of itself.
+    /// Properties of the program file, the first descriptor.
     Inspect,
     /// Take what the descriptors hold, to resolve by it under the key.
     Load { key: Key, source: Source },
@@ -74,7 +74,7 @@ pub(super) enum Reply {
     Hidden,
 }
 
-/// What a program file says of itself.
+/// Properties of a program file, from its own headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Inspected {
     /// The build id, shorter ones filled up with zeros as the kernel does (kernel/bpf/stackmap.c, v6.12).
@@ -85,7 +85,7 @@ pub(super) struct Inspected {
     pub(super) interpreter: Option<Vec<u8>>,
     /// The libraries it names.
     pub(super) needed: Vec<Vec<u8>>,
-    /// Where it says that these are, separated by colons.
+    /// Directories of the libraries, from the file, separated by colons.
     pub(super) run_path: Option<Vec<u8>>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Inspected {
 pub(super) struct Function {
     /// Bytes from the start of the file; more than one where several versions of the function have the name.
     pub(super) offsets: Vec<u64>,
-    /// Whether one of that name is chosen when the program runs (STT_GNU_IFUNC), so that the file does not say where it begins.
+    /// Whether a function with this name is chosen when the program starts (STT_GNU_IFUNC), so that the file does not contain its location.
     pub(super) indirect: bool,
 }
 
@@ -346,7 +346,7 @@ impl Encoder {
     }
 }
 
-/// Reads a message. `None` says that it is not one.
+/// Parses a message; `None` if it is invalid.
 struct Decoder<'a>(&'a [u8]);
 
 impl<'a> Decoder<'a> {
@@ -393,7 +393,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A list whose entries take at least `least` bytes: no count makes us reserve more than what came.
+    /// Reads a list with entries of at least `least` bytes: a count cannot make us reserve more than the received bytes.
     fn list<T>(
         &mut self,
         least: usize,

@@ -39,9 +39,9 @@ use std::{
 
 /// The hidden first argument.
 pub(super) const ARGUMENT: &str = "--symbolizer-worker";
-/// A worker ends after so many seconds without a request. The parent ends it before, if it is told that it may rest.
+/// Seconds without a request after which a worker ends. In most cases the parent ends it earlier (`Symbolizer::rest`).
 const IDLE_SECONDS: i64 = 60;
-/// Images that are kept, all together. The one that was not asked for the longest time goes first.
+/// Maximum bytes of all images. The least recently used one is removed first.
 const IMAGES_BYTES_MAX: u64 = 448 << 20;
 /// Things that are loaded at once.
 const LOADED_MAX: usize = 256;
@@ -229,7 +229,7 @@ fn make_room(tables: &mut Vec<Loaded>) {
     }
 }
 
-/// Takes one message with its files. `None`: the parent is gone, or has not asked for long.
+/// Receives a message with its files; `None` if the parent has ended, or was idle for long.
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<File>)>> {
     let idle = Timespec {
         tv_sec: IDLE_SECONDS,

@@ -43,13 +43,13 @@ pub(super) enum ConfineError {
     Filter(#[from] seccompiler::BackendError),
 }
 
-/// Confines this process, for good, and tells how well its files are closed to it.
+/// Confines this process permanently, and returns how well file access is blocked.
 pub(super) fn confine() -> Result<RulesetStatus, ConfineError> {
     // The parent's end is seen as the end of the socket, too.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // If memory runs out, this is what can be missed best.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    // Others of its user could answer in its place, or read the files that it was handed.
+    // Other processes of its user could send replies for it, or read its descriptors.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     limit_resources()?;
     let strange = strange_descriptors()?;
@@ -62,7 +62,7 @@ pub(super) fn confine() -> Result<RulesetStatus, ConfineError> {
     Ok(files)
 }
 
-/// Ends this process, by SIGXCPU, when it has used so many seconds of CPU time more, up to one second later.
+/// Ends this process by SIGXCPU after this many further seconds of CPU time, up to one second later.
 /// This meets what computes without end; the parent's clock meets what waits.
 pub(super) fn allow_cpu(seconds: u64) {
     let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec as u64;
@@ -122,7 +122,7 @@ fn strange_descriptors() -> Result<Vec<u64>, ConfineError> {
 }
 
 fn give_up_capabilities() -> Result<(), ConfineError> {
-    // Without CAP_SETPCAP the bounding set stays, which matters to nobody who cannot start programs.
+    // Without CAP_SETPCAP the bounding set stays, which does not matter for a process that cannot execute programs.
     for bit in 0..64 {
         let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));
     }

@@ -1,4 +1,4 @@
-//! Reads what is needed of a program file: segments, the sections that name things, and what it says of itself.
+//! Parser of program files: segments, the sections with names, and the file's own properties.
 //!
 //! The file is hostile and may change while it is read. Everything is read with pread into memory of a bounded size, never mapped:
 //! a mapped file that somebody cuts short ends its reader with SIGBUS.
@@ -83,7 +83,7 @@ pub(super) const NAME_SECTIONS: [&str; 4] = [".symtab", ".strtab", ".dynsym", ".
 /// Go's own table, which has another name in position-independent programs, and what it is relative to.
 pub(super) const GO_SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 pub(super) const TEXT_SECTION: &str = ".text";
-/// The debug information, without what tells of variables and stack frames.
+/// Sections of debug information, except those about variables and stack frames.
 pub(super) const LINE_SECTIONS: [&str; 13] = [
     ".debug_abbrev",
     ".debug_addr",
@@ -306,7 +306,7 @@ impl<'f> Elf<'f> {
             .filter(|section| self.inside(section.offset, section.bytes))
     }
 
-    /// What it says of itself. Nothing of it is certain, and what cannot be read is left out.
+    /// Returns the file's own properties. They are untrusted, and unreadable ones are omitted.
     pub(super) fn inspect(&self) -> Inspected {
         let mut inspected = Inspected {
             build_id: self.build_id(),
@@ -452,7 +452,7 @@ struct RawSection {
     section: Section,
 }
 
-/// The program that runs a script, as its first line says.
+/// Returns the interpreter in the first line of a script.
 pub(super) fn script_interpreter(file: &File) -> Option<Vec<u8>> {
     let mut start = [0; 256];
     let count = file.read_at(&mut start, 0).ok()?;
