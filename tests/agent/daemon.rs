@@ -361,6 +361,15 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             let log = fs::read_to_string(self.folder.join("log"));
             println!("the agent's log:\n{}", log.unwrap_or_default());
+            // Where the child is unshare(1), the agent is its child, and would outlive it.
+            let pid = self.child.id();
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                let child = child.parse().ok().and_then(rustix::process::Pid::from_raw);
+                if let Some(child) = child {
+                    let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+                }
+            }
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -160,7 +160,8 @@ fn a_run_with_where_and_columns_shows_matching_rows_in_these_columns() {
     let arguments = [&run(NS)[..], &flags].concat();
     let (child, name) = started(&mut plugin(&cluster, &cluster.plane.admin(), &arguments));
     let output = &cluster.until_runs(NS, &name, 2)["spec"]["output"];
-    let wanted = json!({"where": condition, "columns": ["path", "pod"]});
+    // The API server adds the default of summaryRows.
+    let wanted = json!({"where": condition, "columns": ["path", "pod"], "summaryRows": 20});
     assert_eq!(*output, wanted);
     for pod in &pods {
         let steps = "open-times 30 openat /dev/null 0 0 , open-times 70 openat /dev/zero 0 0";
@@ -206,7 +207,7 @@ fn attach_shows_a_job_by_its_output_and_flags_replace_each_part() {
     let first = "{\"syscall\":\"getppid\",\"count\":900}\n";
     assert_eq!(attach(&[]), first);
     assert_eq!(
-        attach(&["--top", "2"]),
+        attach(&["--top", "2", "--sort", "-count,-syscall"]),
         format!("{first}{{\"syscall\":\"openat\",\"count\":300}}\n")
     );
     assert_eq!(
@@ -230,7 +231,8 @@ fn the_view_of_a_run_is_the_output_of_its_job() {
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
     let (child, name) = started(&mut plugin(&cluster, &cluster.plane.admin(), &arguments));
     let output = &cluster.until_runs(NS, &name, 2)["spec"]["output"];
-    let wanted = json!({"columns": ["syscall", "count"], "sort": ["-count"], "top": 1});
+    let wanted =
+        json!({"columns": ["syscall", "count"], "sort": ["-count"], "top": 1, "summaryRows": 20});
     assert_eq!(*output, wanted);
     let mut workload = Workload::behind_gate(&["getppid", "900"]);
     pods[0].add(&workload);

@@ -54,6 +54,8 @@ struct Attacked {
     metrics: u16,
     health: u16,
     over: Over,
+    /// Ends the attacks on traces of others, which end before these traces are forgotten.
+    traces_over: Over,
     /// Of the floods of connections.
     floods: Attack,
 }
@@ -74,6 +76,7 @@ impl Attacked {
             metrics,
             health,
             over: Over::default(),
+            traces_over: Over::default(),
             floods: Attack::default(),
         })
     }
@@ -177,6 +180,7 @@ struct Ends(Arc<Attacked>);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.over.set();
+        self.0.traces_over.set();
         self.0.floods.stop();
     }
 }
@@ -206,12 +210,6 @@ async fn attack(attacked: &Arc<Attacked>) -> JoinSet<()> {
     attacks.spawn(capabilities(reader.unwrap(), 50, over()));
     let many = attacked.files.channel(attacked.https, uri(SENDER)).await;
     attacks.spawn(empty_targets(many.unwrap(), 20_000, 20, over()));
-    let updater = attacked.client(UPDATER).await;
-    let updates = failing_updates(updater, "updated".to_owned(), over());
-    attacks.spawn(async move { assert!(updates.await > 0) });
-    let thief = attacked.client(THIEF).await;
-    let uids = ["needed", "updated"].map(str::to_owned).to_vec();
-    attacks.spawn(steal(thief, uids, over()));
     let of = Arc::clone(attacked);
     attacks.spawn(async move {
         assert!(asks_for_everything(&of.daemon, || of.over.is()).await > 0);
@@ -231,6 +229,19 @@ async fn attack(attacked: &Arc<Attacked>) -> JoinSet<()> {
             }
         }
     });
+    attacks
+}
+
+/// Starts the attacks on the traces of others.
+async fn attack_traces(attacked: &Attacked) -> JoinSet<()> {
+    let mut attacks = JoinSet::new();
+    let over = || attacked.traces_over.clone();
+    let updater = attacked.client(UPDATER).await;
+    let updates = failing_updates(updater, "updated".to_owned(), over());
+    attacks.spawn(async move { assert!(updates.await > 0) });
+    let thief = attacked.client(THIEF).await;
+    let uids = ["needed", "updated"].map(str::to_owned).to_vec();
+    attacks.spawn(steal(thief, uids, over()));
     attacks
 }
 
@@ -279,6 +290,7 @@ async fn a_trace_ends_complete_while_every_attack_goes_on_at_once() {
         .unwrap();
     let ends = Ends(Arc::clone(&attacked));
     let mut attacks = attack(&attacked).await;
+    let mut on_traces = attack_traces(&attacked).await;
     let probed = Arc::clone(&attacked);
     let probe = spawn_blocking(move || probed.probe());
     workload.go();
@@ -288,8 +300,14 @@ async fn a_trace_ends_complete_while_every_attack_goes_on_at_once() {
             more = reader.next() => assert!(more.unwrap(), "the trace has ended"),
             // No attack ends before it is stopped.
             ended = attacks.join_next() => panic!("an attack has ended: {ended:?}"),
+            ended = on_traces.join_next() => panic!("an attack on a trace has ended: {ended:?}"),
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
+    }
+    // A second after their end the traces are forgotten, and any caller may use their uids.
+    attacked.traces_over.set();
+    while let Some(ended) = on_traces.join_next().await {
+        ended.unwrap();
     }
     let report = tokio::task::block_in_place(|| workload.end());
     reader.until_rows(report.number("rounds")).await;
