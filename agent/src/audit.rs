@@ -9,7 +9,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use engine::Reason;
-use proto::v1::{self, change::Change, target::Target as Whom};
+use proto::v1::{self, change::Change, target::Target as Selector};
 use rustix::fs::OFlags;
 use serde::Serialize;
 use std::{
@@ -326,12 +326,12 @@ fn reason(status: &Status) -> Option<String> {
 }
 
 fn target_text(target: &v1::Target) -> String {
-    let whom = match &target.target {
-        Some(Whom::Process(pid)) => format!("process {pid}"),
-        Some(Whom::Cgroup(path)) => format!("cgroup {path}"),
-        Some(Whom::Container(id)) => format!("container {id}"),
-        Some(Whom::Pod(uid)) => format!("pod {uid}"),
-        Some(Whom::Host(v1::Host {})) => "host".to_owned(),
+    let selector = match &target.target {
+        Some(Selector::Process(pid)) => format!("process {pid}"),
+        Some(Selector::Cgroup(path)) => format!("cgroup {path}"),
+        Some(Selector::Container(id)) => format!("container {id}"),
+        Some(Selector::Pod(uid)) => format!("pod {uid}"),
+        Some(Selector::Host(v1::Host {})) => "host".to_owned(),
         None => "nothing".to_owned(),
     };
     let v1::Labels {
@@ -343,7 +343,7 @@ fn target_text(target: &v1::Target) -> String {
     let mut labels = vec![node, namespace, pod, container];
     labels.retain(|label| !label.is_empty());
     match labels.is_empty() {
-        true => whom,
-        false => format!("{whom} ({})", labels.join("/")),
+        true => selector,
+        false => format!("{selector} ({})", labels.join("/")),
     }
 }

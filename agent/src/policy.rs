@@ -1,6 +1,6 @@
 //! The node's policy: allowed tracers, targets and limits of a trace. No request extends it.
 
-use engine::{Bounds, Budget, Limits, Target, Whom};
+use engine::{Bounds, Budget, Limits, Selector, Target};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::time::Duration;
 use tracers::{Capability, Class, Erased, UnknownClass};
@@ -76,13 +76,15 @@ pub(crate) enum TargetKind {
 
 impl TargetKind {
     /// The kind of a target; the host is of none.
-    fn of(whom: &Whom) -> Option<Self> {
-        match whom {
-            Whom::Pod(_) => Some(Self::Pod),
-            Whom::Container(_) | Whom::PodContainer(..) => Some(Self::Container),
-            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => Some(Self::Process),
-            Whom::Cgroup(_) => Some(Self::Cgroup),
-            Whom::Host => None,
+    fn of(selector: &Selector) -> Option<Self> {
+        match selector {
+            Selector::Pod(_) => Some(Self::Pod),
+            Selector::Container(_) | Selector::PodContainer(..) => Some(Self::Container),
+            Selector::Process(_) | Selector::ProcessSince(..) | Selector::Command(_) => {
+                Some(Self::Process)
+            }
+            Selector::Cgroup(_) => Some(Self::Cgroup),
+            Selector::Host => None,
         }
     }
 
@@ -170,7 +172,7 @@ impl Policy {
 
     /// Checks whether a target may be selected, as the request describes it. [`Self::bounds`] applies to the resolved target.
     pub(crate) fn target(&self, target: &Target) -> Result<(), Denied> {
-        match (TargetKind::of(&target.whom), &self.targets) {
+        match (TargetKind::of(&target.selector), &self.targets) {
             (None, _) => self.host()?,
             (Some(kind), Some(allowed)) if !allowed.contains(&kind) => {
                 return Err(Denied {

@@ -79,14 +79,14 @@ fn divide(
             Change::Remove(_) | Change::Only(_) => None,
         };
         match change {
-            Change::Add(target) if denial.is_some() => drop(denied.insert(target.whom)),
+            Change::Add(target) if denial.is_some() => drop(denied.insert(target.selector)),
             change => rest.push(change),
         }
         denials.push(denial);
     }
     for change in &mut rest {
         if let Change::Only(kept) = change {
-            kept.retain(|whom| !denied.contains(whom));
+            kept.retain(|selector| !denied.contains(selector));
         }
     }
     (rest, denials)

@@ -1,7 +1,9 @@
 //! Conversion between the API's messages and the agent's types. No other module reads a message's fields.
 
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
-use engine::{Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Target, Whom};
+use engine::{
+    Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Selector, Target,
+};
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::time::Duration;
@@ -106,10 +108,10 @@ fn budget(budget: v1::Budget) -> Budget {
 pub(crate) fn change(change: v1::Change) -> Result<Change, Violation> {
     match change.change {
         Some(v1::change::Change::Add(of)) => target(of).map(Change::Add),
-        Some(v1::change::Change::Remove(of)) => target(of).map(|of| Change::Remove(of.whom)),
+        Some(v1::change::Change::Remove(of)) => target(of).map(|of| Change::Remove(of.selector)),
         Some(v1::change::Change::Only(of)) => {
             let all = of.targets.into_iter().map(target);
-            let all: Result<_, _> = all.map(|one| one.map(|one| one.whom)).collect();
+            let all: Result<_, _> = all.map(|one| one.map(|one| one.selector)).collect();
             all.map(Change::Only)
         }
         None => Err(violation(
@@ -135,24 +137,24 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
             return Err(violation(field, why));
         }
     }
-    let whom = match target.target {
+    let selector = match target.target {
         Some(Wire::Process(pid)) if target.start_ticks > 0 => {
-            Whom::ProcessSince(pid, target.start_ticks)
+            Selector::ProcessSince(pid, target.start_ticks)
         }
-        Some(Wire::Process(pid)) => Whom::Process(pid),
+        Some(Wire::Process(pid)) => Selector::Process(pid),
         Some(Wire::Cgroup(path)) if path.split('/').any(|part| part == "..") => {
             return Err(violation(
                 "spec.targets.cgroup",
                 "it may not go up by \"..\"",
             ));
         }
-        Some(Wire::Cgroup(path)) => Whom::Cgroup(path.into()),
+        Some(Wire::Cgroup(path)) => Selector::Cgroup(path.into()),
         Some(Wire::Container(id)) if !target.pod_uid.is_empty() => {
-            Whom::PodContainer(target.pod_uid, id)
+            Selector::PodContainer(target.pod_uid, id)
         }
-        Some(Wire::Container(id)) => Whom::Container(id),
-        Some(Wire::Host(v1::Host {})) => Whom::Host,
-        Some(Wire::Pod(uid)) => Whom::Pod(uid),
+        Some(Wire::Container(id)) => Selector::Container(id),
+        Some(Wire::Host(v1::Host {})) => Selector::Host,
+        Some(Wire::Pod(uid)) => Selector::Pod(uid),
         None => {
             return Err(violation(
                 "spec.targets",
@@ -160,7 +162,7 @@ fn target(target: v1::Target) -> Result<Target, Violation> {
             ));
         }
     };
-    Ok(Target { whom, labels })
+    Ok(Target { selector, labels })
 }
 
 fn label_columns(names: &[String]) -> Result<[bool; LABELS.len()], Violation> {

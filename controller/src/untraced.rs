@@ -6,7 +6,7 @@ use crate::{
     text::words,
 };
 use crd::{MAX_TARGET_FAILURES, TargetFailure, TraceJobSpec};
-use proto::v1::{self, target::Target as Whom};
+use proto::v1::{self, target::Target as Selector};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Untraced targets of all nodes.
@@ -33,7 +33,7 @@ pub(crate) fn untraced(
         let refused: Vec<_> = report.refused.failures().collect();
         for failure in report.target_failures.iter().chain(&refused) {
             let is_container =
-                |target: &v1::Target| matches!(target.target, Some(Whom::Container(_)));
+                |target: &v1::Target| matches!(target.target, Some(Selector::Container(_)));
             let target = failure.target.as_ref();
             if !(whole_pods && target.is_some_and(is_container)) {
                 count += 1;
@@ -100,9 +100,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn target(whom: Whom, container: &str) -> v1::Target {
+    fn target(selector: Selector, container: &str) -> v1::Target {
         v1::Target {
-            target: Some(whom),
+            target: Some(selector),
             labels: Some(v1::Labels {
                 node: "n".to_owned(),
                 namespace: "shop".to_owned(),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn container(id: usize) -> v1::Target {
-        target(Whom::Container(id.to_string()), "app")
+        target(Selector::Container(id.to_string()), "app")
     }
 
     fn report(targets: Vec<v1::Target>, hidden: u64) -> BTreeMap<Arc<str>, Report> {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_was_not_selected_is_missing() {
-        let pod = target(Whom::Pod("u".to_owned()), "");
+        let pod = target(Selector::Pod("u".to_owned()), "");
         let reports = report(vec![container(1), pod], 0);
         let wanted = shares(container(1));
         let untraced = untraced(&spec(&[]), &wanted, &reports);

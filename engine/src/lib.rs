@@ -41,7 +41,7 @@ pub use error::{Error, Reason};
 pub use kernel::{Kernel, Support};
 pub use memory::memory;
 pub use objects::object;
-pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Target, Whom};
+pub use request::{Bounds, Budget, Change, Denied, Labels, Limits, Request, Selector, Target};
 pub use requirement::Checked;
 pub use run::{Handle, Trace, Update};
 

@@ -101,7 +101,7 @@ impl Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Selected processes.
-    pub whom: Whom,
+    pub selector: Selector,
     /// Labels of its rows.
     pub labels: Labels,
 }
@@ -113,10 +113,10 @@ impl Target {
     }
 }
 
-impl From<Whom> for Target {
-    fn from(whom: Whom) -> Self {
+impl From<Selector> for Target {
+    fn from(selector: Selector) -> Self {
         Self {
-            whom,
+            selector,
             labels: Labels::default(),
         }
     }
@@ -140,14 +140,14 @@ pub enum Change {
     /// Adds a target. A target that is already selected gets the new labels.
     Add(Target),
     /// Removes a target. A target that is not selected is no error.
-    Remove(Whom),
+    Remove(Selector),
     /// Removes all targets except these.
-    Only(Vec<Whom>),
+    Only(Vec<Selector>),
 }
 
 /// The selected processes of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Whom {
+pub enum Selector {
     /// A process with all its threads, its children and theirs.
     Process(u32),
     /// The same, with its start time, so that a reused PID is an error.

@@ -1,7 +1,7 @@
 //! Conversion of targets to the keys of the kernel side: PIDs, cgroup ids, pod uids. Targets may change while the trace runs.
 
 use crate::limits::{MAX_CGROUPS, MAX_DEPTH};
-use crate::{Bounds, Change, Denied, Error, Labels, Request, Target, Whom, bpf};
+use crate::{Bounds, Change, Denied, Error, Labels, Request, Selector, Target, bpf};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
@@ -53,18 +53,19 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(targets: &[Target], changing: bool) -> Self {
-        let bit = |target: &Target| match target.whom {
-            Whom::Process(_) | Whom::ProcessSince(..) | Whom::Command(_) => by::PROCESS,
-            Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
-                by::CGROUP
-            }
-            Whom::Host => by::HOST,
+        let bit = |target: &Target| match target.selector {
+            Selector::Process(_) | Selector::ProcessSince(..) | Selector::Command(_) => by::PROCESS,
+            Selector::Cgroup(_)
+            | Selector::Container(_)
+            | Selector::PodContainer(..)
+            | Selector::Pod(_) => by::CGROUP,
+            Selector::Host => by::HOST,
         };
         let first = if changing { by::CGROUP } else { 0 };
         let bits = targets
             .iter()
             .fold(first, |bits, target| bits | bit(target));
-        let pod = |target: &Target| matches!(target.whom, Whom::Pod(_));
+        let pod = |target: &Target| matches!(target.selector, Selector::Pod(_));
         Self {
             by: bits,
             pods: changing || targets.iter().any(pod),
@@ -89,7 +90,7 @@ impl Shape {
 /// The selection of a trace.
 #[derive(Debug)]
 pub(crate) struct Selection {
-    entries: HashMap<Whom, Entry>,
+    entries: HashMap<Selector, Entry>,
     /// The number of the next entry.
     next: u32,
     labels: Labelled,
@@ -122,7 +123,9 @@ impl Selection {
         if targets.is_empty() {
             return Err(Error::NothingSelected);
         }
-        let host = targets.iter().find(|target| target.whom == Whom::Host);
+        let host = targets
+            .iter()
+            .find(|target| target.selector == Selector::Host);
         // Rows of the host have the number 0.
         let first = host.map(|host| host.labels.clone()).unwrap_or_default();
         let mut selection = Self {
@@ -141,8 +144,8 @@ impl Selection {
         };
         let mut cgroups = Walks::default();
         // The last one of equal targets counts; the others are not searched for.
-        let last: HashMap<&Whom, usize> = (targets.iter().enumerate())
-            .map(|(at, target)| (&target.whom, at))
+        let last: HashMap<&Selector, usize> = (targets.iter().enumerate())
+            .map(|(at, target)| (&target.selector, at))
             .collect();
         let denied: HashMap<usize, &Denied> = request
             .denied
@@ -150,7 +153,7 @@ impl Selection {
             .map(|denied| (denied.at, denied))
             .collect();
         for (at, target) in targets.iter().enumerate() {
-            if last.get(&target.whom) != Some(&at) {
+            if last.get(&target.selector) != Some(&at) {
                 continue;
             }
             let found = match denied.get(&at) {
@@ -216,7 +219,7 @@ impl Selection {
         self.next = self.next.wrapping_add(1);
         Ok(self
             .entries
-            .entry(target.whom)
+            .entry(target.selector)
             .insert_entry(entry)
             .into_mut())
     }
@@ -328,7 +331,7 @@ impl Selection {
             matches!(
                 change,
                 Change::Add(Target {
-                    whom: Whom::Pod(_),
+                    selector: Selector::Pod(_),
                     ..
                 })
             )
@@ -341,8 +344,8 @@ impl Selection {
                     let added = self.add(target, maps, &mut cgroups);
                     added.map_err(Error::or_exhausted)
                 }
-                Change::Remove(whom) => self.remove(&whom, maps),
-                Change::Only(whom) => self.retain(&whom, maps),
+                Change::Remove(selector) => self.remove(&selector, maps),
+                Change::Only(selector) => self.retain(&selector, maps),
             })
             .collect();
         if pods && let Err(error) = self.look_for_pods(maps) {
@@ -357,18 +360,18 @@ impl Selection {
         let found = match self.find(&target, cgroups) {
             // A denied target is also removed if it was selected before.
             Err(error @ Error::Denied { .. }) => {
-                self.remove(&target.whom, maps)?;
+                self.remove(&target.selector, maps)?;
                 return Err(error);
             }
             found => found?,
         };
-        let whom = target.whom.clone();
-        if let Some(known) = self.entries.get(&whom) {
+        let selector = target.selector.clone();
+        if let Some(known) = self.entries.get(&selector) {
             if self.labels.known(&target.labels) == Some(known.target) && !known.is_another(&found)
             {
                 return Ok(());
             }
-            self.remove(&whom, maps)?;
+            self.remove(&selector, maps)?;
         }
         self.settled &= !matches!(found, Found::Process(..));
         let entry = self.enter(target, found)?;
@@ -379,20 +382,20 @@ impl Selection {
         match written.and_then(|()| self.write_depths(maps)) {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.remove(&whom, maps)?;
+                self.remove(&selector, maps)?;
                 Err(error)
             }
         }
     }
 
     fn check_addition(&self, target: &Target) -> Result<(), Error> {
-        let why = match &target.whom {
+        let why = match &target.selector {
             _ if !self.shape.changing => "this trace keeps its targets",
-            Whom::Host | Whom::Command(_) => {
+            Selector::Host | Selector::Command(_) => {
                 "the host and commands are selected from the start, or not at all"
             }
             _ if self.shape.by_host() => "this trace has everything selected already",
-            Whom::Process(_) | Whom::ProcessSince(..) if !self.shape.by_process() => {
+            Selector::Process(_) | Selector::ProcessSince(..) if !self.shape.by_process() => {
                 "a trace that began without processes takes none later"
             }
             _ if target
@@ -414,8 +417,8 @@ impl Selection {
             return Ok(());
         };
         let cgroups = Cgroups::read(hierarchy);
-        for (whom, entry) in &mut self.entries {
-            if let (Whom::Pod(uid), Found::Pod(_, places)) = (whom, &mut entry.found) {
+        for (selector, entry) in &mut self.entries {
+            if let (Selector::Pod(uid), Found::Pod(_, places)) = (selector, &mut entry.found) {
                 *places = cgroups.pod(uid)?;
                 entry.write(maps)?;
             }
@@ -428,8 +431,8 @@ impl Selection {
         self.hierarchy.as_ref()
     }
 
-    fn remove(&mut self, whom: &Whom, maps: &Maps<'_>) -> Result<(), Error> {
-        let Some(entry) = self.entries.remove(whom) else {
+    fn remove(&mut self, selector: &Selector, maps: &Maps<'_>) -> Result<(), Error> {
+        let Some(entry) = self.entries.remove(selector) else {
             return Ok(());
         };
         // First the map from which the kernel side adds to the others.
@@ -442,15 +445,16 @@ impl Selection {
         self.write_depths(maps)
     }
 
-    fn retain(&mut self, kept: &[Whom], maps: &Maps<'_>) -> Result<(), Error> {
-        let kept: HashSet<&Whom> = kept.iter().collect();
-        let gone: Vec<Whom> = self
+    fn retain(&mut self, kept: &[Selector], maps: &Maps<'_>) -> Result<(), Error> {
+        let kept: HashSet<&Selector> = kept.iter().collect();
+        let gone: Vec<Selector> = self
             .entries
             .keys()
-            .filter(|whom| !kept.contains(whom))
+            .filter(|selector| !kept.contains(selector))
             .cloned()
             .collect();
-        gone.iter().try_for_each(|whom| self.remove(whom, maps))
+        gone.iter()
+            .try_for_each(|selector| self.remove(selector, maps))
     }
 
     fn write_depths(&self, maps: &Maps<'_>) -> Result<(), Error> {
@@ -505,28 +509,28 @@ mod tests {
     fn a_process_with_another_start_time_is_not_selected() {
         let me = std::process::id();
         let since = process::began(me).unwrap();
-        let selects = |since| resolve(vec![Whom::ProcessSince(me, since).into()]);
+        let selects = |since| resolve(vec![Selector::ProcessSince(me, since).into()]);
         assert!(selects(since).is_ok());
         assert!(matches!(selects(since + 1), Err(Error::OtherProcess(pid)) if pid == me));
     }
 
     #[test]
     fn targets_with_the_same_labels_have_one_number() {
-        let labelled = |pod: &str, whom| Target {
-            whom,
+        let labelled = |pod: &str, selector| Target {
+            selector,
             labels: Labels([String::new(), String::new(), pod.to_owned(), String::new()]),
         };
-        let me = Whom::Process(std::process::id());
+        let me = Selector::Process(std::process::id());
         let since = process::began(std::process::id()).unwrap();
-        let again = Whom::ProcessSince(std::process::id(), since);
-        let pod = Whom::Pod("a".repeat(36));
+        let again = Selector::ProcessSince(std::process::id(), since);
+        let pod = Selector::Pod("a".repeat(36));
         let selection = resolve(vec![
             labelled("a", me.clone()),
             labelled("a", again.clone()),
             labelled("b", pod.clone()),
         ])
         .unwrap();
-        let number = |whom| selection.entries[whom].target;
+        let number = |selector| selection.entries[selector].target;
         assert_eq!(number(&me), number(&again));
         assert_ne!(number(&me), number(&pod));
         assert_eq!(selection.labels(number(&pod)).0[2], "b");

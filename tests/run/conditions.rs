@@ -1,7 +1,7 @@
 //! Conditions that users write: the kernel side agrees with user space on each, and every source's account has the rows that are removed.
 
 use crate::filters::{Numbers, STEPS, assert_whole, request, row};
-use engine::{Account, Error, Kernel, Labels, Trace, Update, Whom, selftest::Filled};
+use engine::{Account, Error, Kernel, Labels, Selector, Trace, Update, selftest::Filled};
 use std::{collections::BTreeMap, iter, net::Ipv6Addr, time::Duration};
 use tests::{Workload, needs, until};
 use tracers::{Batch, Column, Compared, Filter, Held, Slot, Value, find};
@@ -152,7 +152,7 @@ fn given_with(
     let datasets = find(tracer).unwrap().datasets();
     let filters = Filter::of_datasets(condition, &datasets)
         .unwrap_or_else(|mistake| panic!("{mistake}\n{}", mistake.marked(condition)));
-    let mut request = request(tracer, filters, Whom::Process(workload.pid()));
+    let mut request = request(tracer, filters, Selector::Process(workload.pid()));
     change(&mut request);
     let mut trace = Trace::start(request, &Kernel::read().unwrap()).unwrap();
     workload.go();
@@ -319,7 +319,11 @@ fn rows_of_a_snapshot_that_are_removed_are_filtered() {
 #[test]
 fn a_filter_of_a_dataset_that_there_is_not_is_an_error() {
     needs!("open");
-    let request = request("open", vec![None, None], Whom::Process(std::process::id()));
+    let request = request(
+        "open",
+        vec![None, None],
+        Selector::Process(std::process::id()),
+    );
     let refused = Trace::start(request, &Kernel::read().unwrap()).err();
     assert!(matches!(refused, Some(Error::Bug(_))), "{refused:?}");
 }

@@ -1,6 +1,6 @@
 //! Filters: rows that the kernel side removes, rows that are removed after reading, and the account of both.
 
-use engine::{Account, Bounds, Kernel, Request, Trace, Update, Whom, selftest::Filled};
+use engine::{Account, Bounds, Kernel, Request, Selector, Trace, Update, selftest::Filled};
 use std::{collections::BTreeMap, iter, time::Duration};
 use tests::{Workload, needs, runs_here, until};
 use tracers::{
@@ -224,11 +224,11 @@ fn the_kernel_side_keeps_exactly_the_rows_that_match() {
     assert!(kept.iter().all(|count| *count > 100), "{kept:?}");
 }
 
-pub(crate) fn request(tracer: &str, filters: Vec<Option<Filter>>, whom: Whom) -> Request {
+pub(crate) fn request(tracer: &str, filters: Vec<Option<Filter>>, selector: Selector) -> Request {
     Request {
         filters,
         bounds: Bounds::NONE,
-        ..Request::new(Spec::new(tracer).unwrap(), vec![whom.into()])
+        ..Request::new(Spec::new(tracer).unwrap(), vec![selector.into()])
     }
 }
 
@@ -242,7 +242,11 @@ fn is(tracer: &str, column: &str, operator: Operator, with: Operand) -> Filter {
 /// The rows of a workload's steps that are left of a filter, and the account.
 fn left_of(filter: Filter, steps: &str) -> (Vec<Batch>, Account) {
     let mut workload = Workload::behind_gate(steps);
-    let request = request("open", vec![Some(filter)], Whom::Process(workload.pid()));
+    let request = request(
+        "open",
+        vec![Some(filter)],
+        Selector::Process(workload.pid()),
+    );
     let mut trace = Trace::start(request, &Kernel::read().unwrap()).unwrap();
     workload.go();
     assert!(workload.wait().success());
@@ -359,7 +363,11 @@ fn every_tracer_of_events_takes_a_filter_with_each_of_its_columns() {
         let (early, late) = filter.clone().by_time(LABELS.len());
         assert_eq!(late, None, "{name}");
         assert!(early.unwrap().instructions(&own).is_some(), "{name}");
-        let request = request(name, vec![Some(filter)], Whom::Process(std::process::id()));
+        let request = request(
+            name,
+            vec![Some(filter)],
+            Selector::Process(std::process::id()),
+        );
         assert_eq!(request.datasets()[0].columns.len(), own.len());
         let trace = Trace::start(request, &Kernel::read().unwrap());
         drop(trace.unwrap_or_else(|error| panic!("{name}: {error}")));

@@ -1,7 +1,7 @@
 //! Traces without events: their readers sleep, their tables are not read again, and the next event is not missed.
 
 use crate::filters::request;
-use engine::{Kernel, Trace, Update, Whom};
+use engine::{Kernel, Selector, Trace, Update};
 use std::{ffi::OsStr, time::Duration};
 use tests::{Cgroup, Workload, needs, sleeps, until};
 use tracers::{Batch, Filter, Value, find};
@@ -58,7 +58,7 @@ fn a_table_without_new_events_is_sent_at_each_interval_and_has_every_later_event
     let mut workload = Workload::behind_gate("open-per-byte 1 /dev/null");
     let datasets = find("syscall_count").unwrap().datasets();
     let filters = Filter::of_datasets("syscall == openat", &datasets).unwrap();
-    let mut request = request("syscall_count", filters, Whom::Process(workload.pid()));
+    let mut request = request("syscall_count", filters, Selector::Process(workload.pid()));
     request.limits.interval = Duration::from_millis(20);
     let mut trace = Trace::start(request, &Kernel::read().unwrap()).unwrap();
     workload.go();

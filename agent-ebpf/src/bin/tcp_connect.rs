@@ -15,7 +15,7 @@ static FAILED_ONLY: Global<u8> = Global::new(0);
 sock_fields!();
 mptcp_fields!();
 
-/// Sockets that wait for an answer: since when, and for whom. The outcome arrives in softirq context, where the
+/// Sockets that wait for an answer: the start time and the task. The outcome arrives in softirq context, where the
 /// current task is somebody else. Full means that the attempt is lost and counted; a socket always leaves SYN_SENT and SYN_RECV.
 #[map]
 static PENDING: HashMap<u64, (u64, Task)> = HashMap::with_max_entries(16384, 0);

@@ -12,7 +12,7 @@ use super::{
     },
     Owned, Traces, forward, not_owner,
 };
-use engine::{Account, Ended, Request, Whom};
+use engine::{Account, Ended, Request, Selector};
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
 use std::{hash::BuildHasher, sync::Arc};
@@ -97,7 +97,7 @@ impl Traces {
             if let Err(denied) = policy.target(target) {
                 // Selecting the host overrides all other targets, so it cannot be left out. A trace of a call has no status that
                 // could report the denial.
-                if uid.is_none() || target.whom == Whom::Host {
+                if uid.is_none() || target.selector == Selector::Host {
                     return Err(Refusal::Denied(denied).into());
                 }
                 let Denied { line, why } = denied;

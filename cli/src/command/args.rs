@@ -16,7 +16,7 @@ use crate::{
 use anyhow::Result;
 use clap::ArgMatches;
 use clap_complete::Shell;
-use engine::Whom;
+use engine::Selector;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tracers::{Draft, OptKind, OptValue, Spec};
 
@@ -67,7 +67,7 @@ pub(crate) struct Run {
     /// Tracer with its options.
     pub(crate) what: What,
     /// Targets of the trace.
-    pub(crate) targets: Vec<Whom>,
+    pub(crate) targets: Vec<Selector>,
     /// Bound that ends the trace.
     pub(crate) duration: Option<Duration>,
     /// Bound that ends the trace.
@@ -216,31 +216,31 @@ pub(crate) fn spec(name: &str, matches: &ArgMatches) -> Result<Spec> {
         .map_err(|error| Usage(error.to_string()).into())
 }
 
-fn targets(matches: &ArgMatches) -> Vec<Whom> {
+fn targets(matches: &ArgMatches) -> Vec<Selector> {
     let mut out = Vec::new();
     out.extend(
         matches
             .get_many("pid")
             .into_iter()
             .flatten()
-            .map(|pid: &u32| Whom::Process(*pid)),
+            .map(|pid: &u32| Selector::Process(*pid)),
     );
     out.extend(
         matches
             .get_many("cgroup")
             .into_iter()
             .flatten()
-            .map(|path: &PathBuf| Whom::Cgroup(path.clone())),
+            .map(|path: &PathBuf| Selector::Cgroup(path.clone())),
     );
     out.extend(
         matches
             .get_many("container")
             .into_iter()
             .flatten()
-            .map(|id: &String| Whom::Container(id.clone())),
+            .map(|id: &String| Selector::Container(id.clone())),
     );
     if matches.get_flag("host") {
-        out.push(Whom::Host);
+        out.push(Selector::Host);
     }
     let command: Vec<OsString> = matches
         .get_many("command")
@@ -249,7 +249,7 @@ fn targets(matches: &ArgMatches) -> Vec<Whom> {
         .cloned()
         .collect();
     if !command.is_empty() {
-        out.push(Whom::Command(command));
+        out.push(Selector::Command(command));
     }
     out
 }

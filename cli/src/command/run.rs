@@ -21,7 +21,7 @@ use crate::{
     usage::Usage,
 };
 use anyhow::{Context as _, Result};
-use engine::{Bounds, Budget, Kernel, Limits, Request, Trace, Whom};
+use engine::{Bounds, Budget, Kernel, Limits, Request, Selector, Trace};
 use rustix::stdio;
 use std::{os::unix::ffi::OsStrExt, process::ExitCode};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let filter = filter.or(of_file.0);
     let filters = filters("--where", filter.as_deref(), &spec)?;
     // The command is started last, when everything else is in place.
-    targets.sort_by_key(|target| matches!(target, Whom::Command(_)));
+    targets.sort_by_key(|target| matches!(target, Selector::Command(_)));
     let (duration, max_events, ring, budget) = limits;
     let limits = Limits {
         duration,
@@ -85,7 +85,7 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
     let title = title(&targets);
     let command = targets
         .iter()
-        .any(|target| matches!(target, Whom::Command(_)));
+        .any(|target| matches!(target, Selector::Command(_)));
     let scene = |datasets| Scene {
         tracer: spec.tracer().name(),
         datasets,
@@ -138,20 +138,20 @@ pub(crate) fn run(run: Run, agent: Option<&Address>) -> Result<ExitCode> {
 }
 
 /// Returns the targets of a trace in a few words.
-fn title(targets: &[Whom]) -> String {
+fn title(targets: &[Selector]) -> String {
     let words = targets.iter().map(|target| match target {
-        Whom::Process(pid) => format!("process {pid}"),
-        Whom::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
-        Whom::Container(id) | Whom::PodContainer(_, id) => {
+        Selector::Process(pid) => format!("process {pid}"),
+        Selector::Cgroup(path) => format!("cgroup {}", escaped(path.as_os_str().as_bytes())),
+        Selector::Container(id) | Selector::PodContainer(_, id) => {
             format!("container {}", escaped(id.as_bytes()))
         }
-        Whom::Command(words) => {
+        Selector::Command(words) => {
             let words: Vec<String> = words.iter().map(|word| escaped(word.as_bytes())).collect();
             words.join(" ")
         }
-        Whom::Host => "host".to_owned(),
-        Whom::ProcessSince(pid, _) => format!("process {pid}"),
-        Whom::Pod(uid) => format!("pod {}", escaped(uid.as_bytes())),
+        Selector::Host => "host".to_owned(),
+        Selector::ProcessSince(pid, _) => format!("process {pid}"),
+        Selector::Pod(uid) => format!("pod {}", escaped(uid.as_bytes())),
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 //! data, never by the text of a request.
 
 use super::{entry::Found, find::Place, hierarchy::Hierarchy, names::Owner, process, walks::Walks};
-use crate::{Bounds, Error, Target, Whom};
+use crate::{Bounds, Error, Selector, Target};
 use std::path::Path;
 
 /// The line of the configuration that allows everything on the node.
@@ -28,7 +28,7 @@ pub(super) fn check(
         Found::Cgroup(place) => {
             let root = hierarchy.map_or(Path::new("/"), |hierarchy| &hierarchy.root);
             let owner = Owner::of(place.below(root));
-            if let (Whom::Cgroup(_), Some(hierarchy)) = (&target.whom, hierarchy)
+            if let (Selector::Cgroup(_), Some(hierarchy)) = (&target.selector, hierarchy)
                 && !bounds.host
             {
                 cgroup(&owner, place, hierarchy, walks)?;

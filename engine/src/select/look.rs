@@ -4,7 +4,7 @@ use super::{
     Selection, bounds, entry::Found, find, hierarchy::Hierarchy, names, process, walks::Walks,
 };
 use crate::limits::{MAX_CGROUPS, MAX_PROCESSES};
-use crate::{Error, Target, Whom};
+use crate::{Error, Selector, Target};
 
 impl Selection {
     /// Resolves a target within the bounds. The cgroups are read once for several targets.
@@ -12,17 +12,18 @@ impl Selection {
     /// # Errors
     /// If the target does not exist, exceeds the bounds, or exceeds the maximum number of targets: it is not searched for then.
     pub(super) fn find(&mut self, target: &Target, walks: &mut Walks) -> Result<Found, Error> {
-        let (seen, most) = match &target.whom {
-            Whom::Cgroup(_) | Whom::Container(_) | Whom::PodContainer(..) | Whom::Pod(_) => {
-                (&mut walks.cgroups_seen, MAX_CGROUPS)
-            }
+        let (seen, most) = match &target.selector {
+            Selector::Cgroup(_)
+            | Selector::Container(_)
+            | Selector::PodContainer(..)
+            | Selector::Pod(_) => (&mut walks.cgroups_seen, MAX_CGROUPS),
             _ => (&mut walks.processes_seen, MAX_PROCESSES),
         };
         if *seen >= most {
             return Err(Error::TooManyTargets(most));
         }
         *seen += 1;
-        let (hierarchy, found) = self.look(&target.whom, walks)?;
+        let (hierarchy, found) = self.look(&target.selector, walks)?;
         bounds::check(self.bounds, target, &found, hierarchy.as_ref(), walks)?;
         if let Some(hierarchy) = hierarchy {
             self.lie_in(&hierarchy)?;
@@ -33,26 +34,30 @@ impl Selection {
         Ok(found)
     }
 
-    fn look(&self, whom: &Whom, walks: &mut Walks) -> Result<(Option<Hierarchy>, Found), Error> {
+    fn look(
+        &self,
+        selector: &Selector,
+        walks: &mut Walks,
+    ) -> Result<(Option<Hierarchy>, Found), Error> {
         let only = self.hierarchy.as_ref();
-        Ok(match whom {
-            Whom::Process(pid) => (None, process(*pid)?),
-            Whom::ProcessSince(pid, since) => match process(*pid)? {
+        Ok(match selector {
+            Selector::Process(pid) => (None, process(*pid)?),
+            Selector::ProcessSince(pid, since) => match process(*pid)? {
                 Found::Process(_, began) if began != *since => {
                     return Err(Error::OtherProcess(*pid));
                 }
                 process => (None, process),
             },
-            Whom::Cgroup(path) => {
+            Selector::Cgroup(path) => {
                 let (hierarchy, path) = walks.of_path(path)?;
                 let place = find::cgroup(&hierarchy.root, &path)?;
                 (Some(hierarchy), Found::Cgroup(place))
             }
-            Whom::Container(id) => {
+            Selector::Container(id) => {
                 let (hierarchy, place) = walks.first(only, |cgroups| cgroups.container(id))?;
                 (Some(hierarchy), Found::Cgroup(place))
             }
-            Whom::PodContainer(pod, id) => {
+            Selector::PodContainer(pod, id) => {
                 names::pod_uid(pod)?;
                 let found = walks.first(only, |cgroups| cgroups.container_of(pod, id));
                 let (hierarchy, place) = found.map_err(|error| match error {
@@ -66,16 +71,16 @@ impl Selection {
                 })?;
                 (Some(hierarchy), Found::Cgroup(place))
             }
-            Whom::Pod(uid) => {
+            Selector::Pod(uid) => {
                 let bytes = names::pod_uid(uid)?;
                 let (hierarchy, places) = walks.pod(only, uid)?;
                 (Some(hierarchy), Found::Pod(bytes, places))
             }
-            Whom::Command(argv) => {
+            Selector::Command(argv) => {
                 process::in_host_pid_namespace()?;
                 (None, Found::Command(argv.clone()))
             }
-            Whom::Host => (None, Found::Host),
+            Selector::Host => (None, Found::Host),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Requests of traces in protobuf.
 
 use crate::usage::Usage;
-use engine::{Limits, Whom};
+use engine::{Limits, Selector};
 use proto::v1::{self, target::Target as Wire};
 use tracers::Spec;
 
@@ -11,7 +11,7 @@ use tracers::Spec;
 /// If an agent cannot trace a target.
 pub(crate) fn spec(
     spec: &Spec,
-    targets: &[Whom],
+    targets: &[Selector],
     limits: &Limits,
     filter: Option<&str>,
 ) -> Result<v1::TraceSpec, Usage> {
@@ -47,33 +47,33 @@ pub(crate) fn spec(
     })
 }
 
-fn target(whom: &Whom) -> Result<v1::Target, Usage> {
-    let wire = match whom {
-        Whom::Process(pid) | Whom::ProcessSince(pid, _) => Wire::Process(*pid),
-        Whom::Cgroup(path) => match path.to_str() {
+fn target(selector: &Selector) -> Result<v1::Target, Usage> {
+    let wire = match selector {
+        Selector::Process(pid) | Selector::ProcessSince(pid, _) => Wire::Process(*pid),
+        Selector::Cgroup(path) => match path.to_str() {
             Some(path) => Wire::Cgroup(path.to_owned()),
             None => {
                 let message = "the path of a cgroup must be UTF-8 when an agent traces it";
                 return Err(Usage(message.to_owned()));
             }
         },
-        Whom::Container(id) | Whom::PodContainer(_, id) => Wire::Container(id.clone()),
-        Whom::Pod(uid) => Wire::Pod(uid.clone()),
-        Whom::Host => Wire::Host(v1::Host {}),
-        Whom::Command(_) => {
+        Selector::Container(id) | Selector::PodContainer(_, id) => Wire::Container(id.clone()),
+        Selector::Pod(uid) => Wire::Pod(uid.clone()),
+        Selector::Host => Wire::Host(v1::Host {}),
+        Selector::Command(_) => {
             let message = "an agent does not start commands: start the command on the agent's host and pass --pid";
             return Err(Usage(message.to_owned()));
         }
     };
     Ok(v1::Target {
         target: Some(wire),
-        start_ticks: match whom {
-            Whom::ProcessSince(_, ticks) => *ticks,
+        start_ticks: match selector {
+            Selector::ProcessSince(_, ticks) => *ticks,
             _ => 0,
         },
         labels: None,
-        pod_uid: match whom {
-            Whom::PodContainer(pod, _) => pod.clone(),
+        pod_uid: match selector {
+            Selector::PodContainer(pod, _) => pod.clone(),
             _ => String::new(),
         },
     })
@@ -98,10 +98,10 @@ mod tests {
             ..Limits::default()
         };
         let targets = [
-            Whom::Process(42),
-            Whom::Cgroup("a.slice".into()),
-            Whom::Container("3f2a".to_owned()),
-            Whom::Host,
+            Selector::Process(42),
+            Selector::Cgroup("a.slice".into()),
+            Selector::Container("3f2a".to_owned()),
+            Selector::Host,
         ];
         let spec = spec(&requested, &targets, &limits, Some("pid > 1")).unwrap();
         assert_eq!(spec.filter, "pid > 1");
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_command_is_refused_with_what_to_do() {
         let requested = Spec::new("open").unwrap();
-        let command = [Whom::Command(vec!["ls".into()])];
+        let command = [Selector::Command(vec!["ls".into()])];
         let Usage(text) = spec(&requested, &command, &Limits::default(), None).unwrap_err();
         assert!(
             text.contains("does not start commands") && text.contains("--pid"),
