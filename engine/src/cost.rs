@@ -1,7 +1,7 @@
 //! The cost of a trace. Its programs measure themselves (`agent-ebpf/src/meter.rs`), which costs time itself. Rare programs measure all runs,
 //! and frequent programs measure for a part of the time.
 
-use crate::{Error, account::BpfCost, bpf, load::Loaded, read::possible_cpus};
+use crate::{Error, account::BpfCost, bpf, cpus::possible_cpus, load::Loaded};
 use std::time::{Duration, Instant};
 use tracers::control;
 

@@ -1,6 +1,6 @@
 //! Parsers of foreign text, for fuzz targets only (`fuzz/`).
 
-use crate::{read, select};
+use crate::{cpus, select};
 
 /// Parses lines of /proc/self/mountinfo, names of cgroups, /proc/PID/stat, lists of CPUs.
 pub fn system_texts(text: &str) {
@@ -19,5 +19,5 @@ pub fn system_texts(text: &str) {
     }
     select::process::life_in(text);
     select::process::began_in(text);
-    read::parse_cpus(text);
+    cpus::parse_cpus(text);
 }

@@ -6,10 +6,10 @@ use crate::{
     btf::Btf,
     capability::Held,
     capability::lacks,
-    load,
     objects::object,
     point,
     requirement::grant,
+    select,
 };
 use std::{
     collections::BTreeSet,
@@ -166,7 +166,7 @@ impl Kernel {
         let remedy = sets.iter().flatten().find_map(|one| lacks(&one.at));
         let mut reasons: Vec<String> = Vec::new();
         for points in sets {
-            let programs = points.iter().chain(&load::SELECTING);
+            let programs = points.iter().chain(&select::programs::ALL);
             let programs = programs.map(|point| point.program);
             let refused = self.missing_field(tracer, programs);
             match refused.or_else(|| points.iter().find_map(|one| point::refuses(one, self))) {

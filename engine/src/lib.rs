@@ -9,6 +9,7 @@ mod btf;
 mod capability;
 mod clock;
 mod cost;
+mod cpus;
 mod doctor;
 mod error;
 #[doc(hidden)]

@@ -6,7 +6,10 @@ use crate::{
     fault::Faults,
     object,
     point::{self, Second},
-    select::{CHOSEN, Counts, Maps, Members, Selection},
+    select::{
+        CHOSEN, Counts, Maps, Members, Selection,
+        programs::{SELECT_EXEC, SELECT_EXIT, SELECT_FORK, SELECT_POD},
+    },
 };
 use aya::{
     EbpfLoader, GlobalData, VerifierLogLevel,
@@ -68,15 +71,8 @@ struct Program {
     links: Vec<OwnedFd>,
 }
 
-// The programs of `agent-ebpf/src/select.rs`.
-const SELECT_FORK: Point = raw_tp("sched_process_fork").by("select_fork");
-const SELECT_EXEC: Point = raw_tp("sched_process_exec").by("select_exec");
-const SELECT_EXIT: Point = raw_tp("sched_process_exit").by("select_exit");
-const SELECT_POD: Point = raw_tp("cgroup_mkdir").by("select_pod");
 /// The program of `agent-ebpf/src/user_probe.rs` that records processes that execute another program.
 const NOTICE_EXEC: Point = raw_tp("sched_process_exec").by("notice_exec");
-/// All selecting programs.
-pub(crate) static SELECTING: [Point; 4] = [SELECT_FORK, SELECT_EXEC, SELECT_EXIT, SELECT_POD];
 /// Suffix of the name of a second program.
 const AGAIN: &str = "_again";
 /// Numbers of the map `SLEEP`.
@@ -459,7 +455,7 @@ mod tests {
                 .points()
                 .into_iter()
                 .flatten()
-                .chain(SELECTING.iter().cloned());
+                .chain(crate::select::programs::ALL.iter().cloned());
             for point in points {
                 let name = tracer.name();
                 assert!(has(point.program), "{name}: {}", point.program);

@@ -94,7 +94,7 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
     };
     let elf = object(plan.tracer);
     let elf = elf.ok_or_else(|| refused("it has no object: a bug of the build".to_owned()))?;
-    let cpus = crate::read::possible_cpus() as u64;
+    let cpus = crate::cpus::possible_cpus() as u64;
     let depth = load::depth();
     let sizes = load::sizes(&plan, shape, &request.limits, kernel, depth);
     let values = load::value_bytes(depth);

@@ -19,6 +19,7 @@ mod look;
 mod members;
 pub(crate) mod names;
 pub(crate) mod process;
+pub(crate) mod programs;
 mod removal;
 mod walks;
 

@@ -1,13 +1,14 @@
 //! A loaded object's programs at their points: attached in the order that selection needs, and detached together.
 
-use super::{
-    Loaded, NOTICE_EXEC, SELECT_EXEC, SELECT_EXIT, SELECT_FORK, SELECT_POD, user_files::UserProbes,
-};
+use super::{Loaded, NOTICE_EXEC, user_files::UserProbes};
 use crate::{
     Error, Kernel, Untraced,
     bpf::{self, Refused},
     point,
-    select::Selection,
+    select::{
+        Selection,
+        programs::{SELECT_EXEC, SELECT_EXIT, SELECT_FORK, SELECT_POD},
+    },
 };
 use rows::text::error_chain;
 use std::{ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};

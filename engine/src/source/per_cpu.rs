@@ -1,7 +1,7 @@
 //! A table with a part for each CPU. Values only grow, and the parts of a row are merged when they are read.
 
 use super::counts;
-use crate::{Error, bpf, load::Loaded, read::possible_cpus};
+use crate::{Error, bpf, cpus::possible_cpus, load::Loaded};
 use tracers::{Batch, Data, Dataset, Role, Table, Value, control::FirstHead};
 use zerocopy::IntoBytes;
 

@@ -324,7 +324,7 @@ mod tests {
             "{readings} readings"
         );
         let counted: Vec<Counters> =
-            bpf::lookup_per_cpu(counters.fd().as_fd(), crate::read::possible_cpus()).unwrap();
+            bpf::lookup_per_cpu(counters.fd().as_fd(), crate::cpus::possible_cpus()).unwrap();
         let folded: u64 = counted.iter().map(|one| one.folded).sum();
         assert_eq!(folded, ups + downs);
         assert!(readings > 1);
