@@ -27,7 +27,21 @@ pub(crate) struct Reader {
     /// Limit of events of the first dataset.
     max_events: u64,
     cpus: usize,
+    skipped: Skipped,
 }
+
+/// Program runs that the kernel skipped. Each program and link takes a system call, so idle traces read them rarely.
+#[derive(Default)]
+struct Skipped {
+    runs: u64,
+    /// Number of produced events when the runs were read.
+    produced: u64,
+    /// Number of accounts since then.
+    accounts: u32,
+}
+
+/// Accounts of an idle trace between two readings of the skipped runs.
+const SKIPPED_EVERY: u32 = 10;
 
 impl Reader {
     pub(crate) fn new(
@@ -59,6 +73,10 @@ impl Reader {
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
             cpus: possible_cpus(),
+            skipped: Skipped {
+                accounts: SKIPPED_EVERY,
+                ..Skipped::default()
+            },
         })
     }
 
@@ -160,9 +178,34 @@ impl Reader {
         Ok(self.counters()?.produced)
     }
 
+    /// Returns the number of skipped runs. While no events are produced, it may be that of an earlier account.
+    fn skipped(&mut self, produced: u64) -> u64 {
+        let known = &mut self.skipped;
+        if known.produced == produced && known.accounts < SKIPPED_EVERY {
+            known.accounts += 1;
+            return known.runs;
+        }
+        let of_programs = { self.programs.iter() }
+            .filter_map(|program| bpf::missed_runs(program.as_fd()).ok())
+            .sum::<u64>();
+        let runs = of_programs + self.loaded.missed_at_links();
+        self.skipped = Skipped {
+            runs,
+            produced,
+            accounts: 0,
+        };
+        runs
+    }
+
+    /// Returns the account of all datasets after its programs have been detached.
+    pub(crate) fn last_account(&mut self) -> Result<Account, Error> {
+        self.skipped.accounts = SKIPPED_EVERY;
+        Ok(self.account()?.0)
+    }
+
     /// Returns the account of all datasets until now, and the delivered events of the first one. The account balances when no program runs
     /// and all rows have been read. An event of several datasets is counted in each.
-    pub(crate) fn account(&self) -> Result<(Account, u64), Error> {
+    pub(crate) fn account(&mut self) -> Result<(Account, u64), Error> {
         self.loaded.faults.account()?;
         let Counters {
             produced,
@@ -180,12 +223,7 @@ impl Reader {
             stacks_truncated,
             folded,
         } = self.counters()?;
-        let skipped: u64 = self
-            .programs
-            .iter()
-            .filter_map(|program| bpf::missed_runs(program.as_fd()).ok())
-            .sum();
-        let skipped = skipped + self.loaded.missed_at_links();
+        let skipped = self.skipped(produced);
 
         let mut of_each = (self.rows.iter().zip(&self.sieves))
             .map(|(rows, sieve)| sieve.so_far(rows.so_far(Counted { weighted, folded })));

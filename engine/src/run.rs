@@ -540,7 +540,7 @@ impl Worker {
                 ..before.cost
             },
             ended: Some(ended),
-            ..self.reader.account()?.0
+            ..self.reader.last_account()?
         };
         if !account.balanced() {
             tracing::error!(?account, "the account does not balance: a bug");
