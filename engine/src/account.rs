@@ -164,36 +164,6 @@ pub enum Ended {
 }
 
 impl Account {
-    /// Returns whether another account of the same trace has the same counts of events and runs.
-    pub fn counts_the_same(&self, other: &Self) -> bool {
-        let Self {
-            produced,
-            delivered,
-            filtered,
-            beyond_limit,
-            sampled,
-            lost,
-            stacks_missing,
-            stacks_truncated,
-            missed_runs,
-            untraced,
-            elapsed: _,
-            cost: _,
-            ended,
-        } = self;
-        *produced == other.produced
-            && *delivered == other.delivered
-            && *filtered == other.filtered
-            && *beyond_limit == other.beyond_limit
-            && *sampled == other.sampled
-            && *lost == other.lost
-            && *stacks_missing == other.stacks_missing
-            && *stacks_truncated == other.stacks_truncated
-            && *missed_runs == other.missed_runs
-            && *untraced == other.untraced
-            && ended.is_some() == other.ended.is_some()
-    }
-
     /// Returns whether certainly no event was lost.
     pub fn complete(&self) -> bool {
         self.lost.total() == 0

@@ -12,10 +12,6 @@ use std::{
     sync::Arc,
 };
 
-/// Accounts of an idle trace, one per second, of which metrics contain only the last: looking up all metrics of a tracer takes longer than
-/// everything else here.
-const UNREPORTED_MAX: u32 = 10;
-
 /// Spawns the thread that forwards a trace's updates into its log. If the thread is slow, the engine's reader waits for it.
 ///
 /// # Errors
@@ -57,8 +53,6 @@ pub(super) fn spawn(
 fn forward(traces: &Traces, trace: &Trace, mut source: engine::Trace) -> Option<(Reason, String)> {
     let (counters, tracer) = (&traces.counters, trace.schema.tracer.as_str());
     let mut reported = Account::default();
-    // The first account creates the metrics of the tracer, also where all are 0.
-    let mut unreported = UNREPORTED_MAX;
     loop {
         match source.next(UPDATE) {
             Ok(None) => {}
@@ -72,14 +66,9 @@ fn forward(traces: &Traces, trace: &Trace, mut source: engine::Trace) -> Option<
                 trace.log.push_table(table.dataset, parts);
             }
             Ok(Some(Update::Progress(account))) => {
-                if unreported >= UNREPORTED_MAX || !account.counts_the_same(&reported) {
-                    counters.booked(tracer, &reported, &account);
-                    trace.report_losses(&reported, &account);
-                    reported = account.clone();
-                    unreported = 0;
-                } else {
-                    unreported += 1;
-                }
+                counters.booked(tracer, &reported, &account);
+                trace.report_losses(&reported, &account);
+                reported = account.clone();
                 trace.set_account(account);
                 traces.changed(trace);
             }
