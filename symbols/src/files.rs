@@ -52,6 +52,10 @@ pub(super) struct ProgramFile {
     pub(super) ended_a_worker: bool,
     /// The worker that has loaded it: the number of workers started by then.
     pub(super) loaded_by: u64,
+    /// The worker that has loaded its unwind tables.
+    pub(super) tables_by: u64,
+    /// It has no unwind tables, or they cannot be read.
+    pub(super) without_tables: bool,
     /// Origin: failures of all files of an origin count together.
     pub(super) origin: Origin,
     /// Never released: it is in memory.
@@ -101,6 +105,8 @@ impl Files {
                 answered: 0,
                 ended_a_worker: false,
                 loaded_by: 0,
+                tables_by: 0,
+                without_tables: false,
                 origin: Origin {
                     root: root.identity,
                     ours: root.ours,
@@ -132,6 +138,8 @@ impl Files {
             answered: 0,
             ended_a_worker: false,
             loaded_by: 0,
+            tables_by: 0,
+            without_tables: false,
             origin: Origin {
                 root: (0, 0),
                 ours: true,

@@ -25,6 +25,7 @@ mod open;
 mod processes;
 mod spots;
 mod time_limit;
+mod unwind;
 mod vdso;
 mod wire;
 mod worker;
@@ -32,8 +33,9 @@ mod worker;
 pub use find::{FindError, Finder, Object, Place, UserFile};
 pub use frames::{Frame, FrameId, Frames};
 pub use kernel::KernelUnnamed;
-pub use limits::{FRAMES_MAX, WORDS_BYTES};
+pub use limits::{FRAMES_MAX, STACK_COPY_BYTES, UNWOUND_FRAMES_MAX, WORDS_BYTES};
 pub use observe::ObserveError;
+pub use unwind::{Registers, StackCopy, UnwindEnd, Unwound};
 pub use worker::worker_if_asked;
 
 use files::{FileId, Files, Origin};
@@ -270,7 +272,10 @@ impl Symbolizer {
             return Known::default();
         };
         let files = process.files.iter();
-        let files = files.filter(|(_, id)| self.is_within_reach(**id));
+        let is_unwound = process.is_unwound;
+        let files = files.filter(|(_, id)| {
+            self.is_within_reach(**id) && (!is_unwound || self.has_tables_within_reach(**id))
+        });
         Known {
             files: files.map(|(mapped, _)| mapped.clone()).collect(),
             lost: process.lost.keys().cloned().collect(),
@@ -281,6 +286,12 @@ impl Symbolizer {
         let file = self.files.get(id);
         let loaded = file.loaded_by == self.link.started() && file.loaded_by > 0;
         loaded || file.held().is_some() || file.detail == Detail::Nothing
+    }
+
+    fn has_tables_within_reach(&self, id: FileId) -> bool {
+        let file = self.files.get(id);
+        let loaded = file.tables_by == self.link.started() && file.tables_by > 0;
+        loaded || file.held().is_some() || file.without_tables
     }
 
     /// Symbolizes a user stack: innermost frame first, each preceded by the functions that are inlined there.

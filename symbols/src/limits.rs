@@ -24,3 +24,13 @@ pub(crate) const HEAP_BYTES_MAX: u64 = 512 << 20;
 
 /// File descriptors of the worker: one for each loaded file, and a few more.
 pub(crate) const DESCRIPTORS_MAX: u64 = 512;
+
+/// Frames of a stack that is unwound from a copy. The kernel's own stacks have at most 511 (`kernel.perf_event_max_stack`).
+pub const UNWOUND_FRAMES_MAX: usize = 512;
+
+/// Bytes of a copied stack that are unwound: four times the default of the copies. The rest is ignored.
+pub const STACK_COPY_BYTES: usize = 64 << 10;
+
+/// Bytes of the unwind tables in the worker, so that they leave its heap to decompressed sections. Chromium's are 20 MB. The least recently
+/// used ones are removed.
+pub(crate) const TABLES_BYTES_MAX: u64 = 128 << 20;

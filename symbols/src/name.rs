@@ -8,6 +8,7 @@ use super::{
     open::open_held,
     spots::Spot,
     time_limit::TimedOut,
+    unwind::TABLES_KEY,
     wire::{Detail, Found, Key, Reply, Request, Source},
 };
 use std::{
@@ -183,7 +184,7 @@ impl Symbolizer {
             let is_loaded = loaded > 0 && loaded == self.link.started();
             let reply = match is_loaded {
                 true => self.link.ask(&request, &[], ASK_LIMIT),
-                false => self.load(id, detail)?,
+                false => self.load(id, Source::Program { detail })?,
             };
             let file = self.files.get_mut(id);
             file.spent += asked.elapsed();
@@ -231,7 +232,7 @@ impl Symbolizer {
     }
 
     /// Sends the file to the worker. `None`: it cannot be opened now.
-    fn load(&mut self, id: FileId, detail: Detail) -> Option<Result<Reply, AskError>> {
+    pub(super) fn load(&mut self, id: FileId, source: Source) -> Option<Result<Reply, AskError>> {
         let file = self.files.get(id);
         // What root has on this machine is blamed for nothing.
         let trusted = file.origin.ours && file.origin.owner == 0;
@@ -245,7 +246,12 @@ impl Symbolizer {
             return Some(Ok(Reply::NotLoaded));
         }
         let held = [file.held()?.try_clone_to_owned().ok()?];
-        let debug = file.held_debug().filter(|_| detail == Detail::Lines);
+        let (key, with_debug) = match source {
+            Source::Program { detail } => (self.files.key(id), detail == Detail::Lines),
+            Source::Tables => (TABLES_KEY | self.files.key(id), true),
+            Source::PerfMap | Source::Kernel => return None,
+        };
+        let debug = file.held_debug().filter(|_| with_debug);
         let debug = debug.and_then(|fd| fd.try_clone_to_owned().ok());
         let opened = self.time_limit.run(OPEN_LIMIT, move || {
             let files = held.iter().chain(&debug);
@@ -260,10 +266,7 @@ impl Symbolizer {
             return Some(Ok(Reply::NotLoaded));
         }
         let files = opened.ok()??;
-        let request = Request::Load {
-            key: self.files.key(id),
-            source: Source::Program { detail },
-        };
+        let request = Request::Load { key, source };
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         let reply = self.link.ask(&request, &fds, ASK_LIMIT);
         self.time_limit.discard(files);

@@ -47,6 +47,10 @@ pub(super) struct Process {
     pub(super) observed: Instant,
     /// Pause until an unknown address causes another observation. It grows while observations do not help.
     pub(super) look_again: Duration,
+    /// Copies of its stacks are unwound, so that the unwind tables of its files are needed.
+    pub(super) is_unwound: bool,
+    /// Workers that failed while they unwound its stacks.
+    pub(super) failures: u32,
     used: u64,
 }
 
@@ -120,6 +124,9 @@ impl Processes {
             .processes
             .remove(&pid)
             .filter(|process| process.start_time == seen.start_time);
+        let (is_unwound, failures) = old
+            .as_ref()
+            .map_or((false, 0), |old| (old.is_unwound, old.failures));
         let (old_areas, mut files, mut lost, old_perf_map, look_again) = match old {
             Some(old) => (old.areas, old.files, old.lost, old.perf_map, old.look_again),
             None => (
@@ -160,6 +167,8 @@ impl Processes {
             perf_map,
             observed: Instant::now(),
             look_again,
+            is_unwound,
+            failures,
             used: self.clock,
         };
         self.processes.insert(pid, process);
@@ -208,6 +217,12 @@ impl Process {
         let after = self.areas.partition_point(|area| area.start <= address);
         let area = &self.areas[after.checked_sub(1)?];
         (address < area.end).then(|| (&area.what, (address - area.start).wrapping_add(area.offset)))
+    }
+
+    /// Returns all mappings by ascending address: start, end, offset in the file, and object.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = (u64, u64, u64, &What)> {
+        let areas = self.areas.iter();
+        areas.map(|area| (area.start, area.end, area.offset, &area.what))
     }
 }
 

@@ -33,26 +33,36 @@ impl Symbolizer {
             let _ = self.observe(pid);
         }
         let spots = self.spots_as_known(pid, stacks);
-        let Some(process) = self.processes.get(pid) else {
+        let Some((since, look_again)) = self.may_look_again(pid) else {
             return spots;
         };
-        let since = process.observed.elapsed();
-        let look_again = process.look_again;
-        if since < look_again || !spots.iter().any(|spot| self.is_lost(spot, since)) {
+        if !spots.iter().any(|spot| self.is_lost(spot, since)) {
             return spots;
         }
         let seen = self.observe(pid).is_ok();
         // What was found before may have other numbers now.
         let spots = self.spots_as_known(pid, stacks);
         let helped = seen && !spots.iter().any(|spot| self.is_lost(spot, Duration::ZERO));
+        self.note_look(pid, look_again, helped);
+        spots
+    }
+
+    /// Returns the time since the last observation of a process, and its pause, if this pause is over.
+    pub(super) fn may_look_again(&self, pid: u32) -> Option<(Duration, Duration)> {
+        let process = self.processes.get(pid)?;
+        let since = process.observed.elapsed();
+        (since >= process.look_again).then_some((since, process.look_again))
+    }
+
+    /// Sets the next pause of a process that was observed again.
+    pub(super) fn note_look(&mut self, pid: u32, pause: Duration, helped: bool) {
         if let Some(process) = self.processes.get_mut(pid) {
             process.observed = Instant::now();
             process.look_again = match helped {
                 true => OBSERVE_AGAIN,
-                false => OBSERVE_AGAIN_MAX.min(2 * look_again),
+                false => OBSERVE_AGAIN_MAX.min(2 * pause),
             };
         }
-        spots
     }
 
     /// Whether another look at the process may tell more.

@@ -4,6 +4,10 @@
 //! A message is its length (4 bytes) and its body; numbers are in the machine's order, since both ends are one program on one machine.
 //! The parent takes an answer as hostile: the worker that wrote it has read hostile files.
 
+mod unwind;
+
+pub(super) use unwind::{Chain, Copied, End, Mapped};
+
 use super::frames;
 use crate::limits::FRAME_TEXT_BYTES;
 
@@ -30,6 +34,11 @@ pub(super) enum Request {
     Resolve { key: Key, addresses: Vec<u64> },
     /// Where in the program file, the first descriptor, functions of these names begin.
     Find { names: Vec<Vec<u8>> },
+    /// Unwind copies of stacks of one process, whose executable mappings are sorted by address.
+    Unwind {
+        mappings: Vec<Mapped>,
+        copies: Vec<Copied>,
+    },
 }
 
 /// What is loaded.
@@ -41,6 +50,8 @@ pub(super) enum Source {
     PerfMap,
     /// /proc/kallsyms. Addresses are the kernel's.
     Kernel,
+    /// Unwind tables of a program file, and maybe of a second one with its debug information.
+    Tables,
 }
 
 /// How much is taken from a program file. Each step down costs less and fails on less.
@@ -66,6 +77,8 @@ pub(super) enum Reply {
     Resolved(Vec<Vec<Found>>),
     /// For each name what there is of it.
     Functions(Vec<Function>),
+    /// The unwound stacks, one for each copy.
+    Unwound(Vec<Chain>),
     /// Nothing is loaded under that key (any more).
     NotLoaded,
     /// What came cannot be used, in words for a log.
@@ -130,6 +143,7 @@ impl Request {
                     } => 2,
                     Source::PerfMap => 3,
                     Source::Kernel => 4,
+                    Source::Tables => 5,
                 });
             }
             Self::Resolve { key, addresses } => {
@@ -142,6 +156,13 @@ impl Request {
                 out.u8(3);
                 out.u32(names.len() as u32);
                 names.iter().for_each(|name| out.bytes(name));
+            }
+            Self::Unwind { mappings, copies } => {
+                out.u8(4);
+                out.u32(mappings.len() as u32);
+                mappings.iter().for_each(|mapped| mapped.encode(&mut out));
+                out.u32(copies.len() as u32);
+                copies.iter().for_each(|copied| copied.encode(&mut out));
             }
         }
         out.finish()
@@ -165,6 +186,7 @@ impl Request {
                     },
                     3 => Source::PerfMap,
                     4 => Source::Kernel,
+                    5 => Source::Tables,
                     _ => return None,
                 },
             },
@@ -174,6 +196,10 @@ impl Request {
             },
             3 => Self::Find {
                 names: body.list(2, Decoder::bytes)?,
+            },
+            4 => Self::Unwind {
+                mappings: body.list(25, Mapped::decode)?,
+                copies: body.list(44, Copied::decode)?,
             },
             _ => return None,
         };
@@ -233,6 +259,11 @@ impl Reply {
                     out.u8(u8::from(*indirect));
                 }
             }
+            Self::Unwound(chains) => {
+                out.u8(7);
+                out.u32(chains.len() as u32);
+                chains.iter().for_each(|chain| chain.encode(&mut out));
+            }
         }
         out.finish()
     }
@@ -263,6 +294,7 @@ impl Reply {
                     indirect: body.u8()? != 0,
                 })
             })?),
+            7 => Self::Unwound(body.list(13, Chain::decode)?),
             _ => return None,
         };
         body.end(reply)

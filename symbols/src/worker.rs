@@ -12,12 +12,17 @@ mod image;
 mod kallsyms;
 mod perf_map;
 mod program;
+mod row;
+mod tables;
+mod unwind;
 
 use super::wire::{Detail, FDS_MAX, Key, MESSAGE_MAX, Reply, Request, Source};
+use crate::limits::TABLES_BYTES_MAX;
 use confine::{allow_cpu, confine};
 use kallsyms::Kallsyms;
 use perf_map::PerfMap;
 use program::Program;
+use row::Machine;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::retry_on_intr,
@@ -27,6 +32,7 @@ use rustix::{
     stdio::stdin,
 };
 use std::{
+    cell::Cell,
     env,
     ffi::OsStr,
     fs::File,
@@ -36,6 +42,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::exit,
 };
+use tables::Tables;
+use unwind::Unwinder;
 
 /// The hidden first argument.
 pub(super) const ARGUMENT: &str = "--symbolizer-worker";
@@ -43,7 +51,7 @@ pub(super) const ARGUMENT: &str = "--symbolizer-worker";
 const IDLE_SECONDS: i64 = 60;
 /// Maximum bytes of all images. The least recently used one is removed first.
 const IMAGES_BYTES_MAX: u64 = 448 << 20;
-/// Things that are loaded at once.
+/// Things that are loaded at once: for names, and for unwinding.
 const LOADED_MAX: usize = 256;
 /// CPU seconds for one request without debug information, and with.
 const NAMES_CPU_SECONDS: u64 = 1;
@@ -70,7 +78,7 @@ pub fn worker_if_asked() {
 /// What was loaded, with its key and the time of its last use.
 struct Loaded {
     key: Key,
-    used: u64,
+    used: Cell<u64>,
     table: Table,
 }
 
@@ -78,6 +86,15 @@ enum Table {
     Program(Box<Program>),
     PerfMap(PerfMap),
     Kernel(Kallsyms),
+    Unwind(Box<Tables>),
+}
+
+/// What the worker keeps between requests.
+struct State {
+    loaded: Vec<Loaded>,
+    unwinder: Unwinder,
+    /// Number of requests so far.
+    clock: u64,
 }
 
 impl Table {
@@ -90,21 +107,27 @@ impl Table {
             Self::Program(program) => program.bytes(),
             // Bounded by themselves, and small.
             Self::PerfMap(_) | Self::Kernel(_) => 0,
+            Self::Unwind(tables) => tables.bytes(),
         }
+    }
+
+    fn is_unwind(&self) -> bool {
+        matches!(self, Self::Unwind(_))
     }
 }
 
 fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut tables = Vec::new();
-    let mut clock = 0;
+    let mut state = State {
+        loaded: Vec::new(),
+        unwinder: Unwinder::new(Machine::OURS),
+        clock: 0,
+    };
     while let Some((body, files)) = receive(socket)? {
         let Some(request) = Request::decode(&body) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        clock += 1;
-        let reply = catch_unwind(AssertUnwindSafe(|| {
-            answer(request, &files, &mut tables, clock)
-        }));
+        state.clock += 1;
+        let reply = catch_unwind(AssertUnwindSafe(|| answer(request, &files, &mut state)));
         let reply =
             reply.unwrap_or_else(|_| Reply::Refused("reading it made the reader fail".into()));
         // Closing a file may hang, and then this request is the one that fails, not the next.
@@ -114,7 +137,13 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64) -> Reply {
+fn answer(request: Request, files: &[File], state: &mut State) -> Reply {
+    let State {
+        loaded: tables,
+        unwinder,
+        clock,
+    } = state;
+    let clock = *clock;
     match (request, files) {
         (Request::Inspect, [file]) => {
             allow_cpu(NAMES_CPU_SECONDS);
@@ -126,12 +155,15 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
         }
         (Request::Load { key, source }, [file, rest @ ..]) => {
             tables.retain(|loaded| loaded.key != key);
+            if source == Source::Tables {
+                unwinder.clear();
+            }
             match load(source, file, rest.first()) {
                 Ok(table) => {
                     let lines = table.has_lines();
                     tables.push(Loaded {
                         key,
-                        used: clock,
+                        used: Cell::new(clock),
                         table,
                     });
                     make_room(tables);
@@ -141,10 +173,10 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
             }
         }
         (Request::Resolve { key, addresses }, []) => {
-            let Some(loaded) = tables.iter_mut().find(|loaded| loaded.key == key) else {
+            let Some(loaded) = tables.iter().find(|loaded| loaded.key == key) else {
                 return Reply::NotLoaded;
             };
-            loaded.used = clock;
+            loaded.used.set(clock);
             allow_cpu(match loaded.table.has_lines() {
                 true => LINES_CPU_SECONDS,
                 false => NAMES_CPU_SECONDS,
@@ -153,7 +185,20 @@ fn answer(request: Request, files: &[File], tables: &mut Vec<Loaded>, clock: u64
                 Table::Program(program) => program.resolve(&addresses),
                 Table::PerfMap(map) => map.resolve(&addresses),
                 Table::Kernel(kallsyms) => kallsyms.resolve(&addresses),
+                Table::Unwind(_) => return Reply::Refused("unwind tables have no names".into()),
             })
+        }
+        (Request::Unwind { mappings, copies }, []) => {
+            allow_cpu(NAMES_CPU_SECONDS);
+            let tables = |key| {
+                let loaded = tables.iter().find(|loaded| loaded.key == key)?;
+                loaded.used.set(clock);
+                match &loaded.table {
+                    Table::Unwind(tables) => Some(&**tables),
+                    Table::Program(_) | Table::PerfMap(_) | Table::Kernel(_) => None,
+                }
+            };
+            Reply::Unwound(unwinder.unwind(&mappings, &copies, tables))
         }
         _ => Reply::Refused("the wrong number of files came".into()),
     }
@@ -204,6 +249,11 @@ fn load(source: Source, file: &File, debug: Option<&File>) -> Result<Table, Repl
                 .map_err(|error| refused(&error))?;
             kallsyms.map(Table::Kernel).ok_or(Reply::Hidden)
         }
+        Source::Tables => {
+            allow_cpu(LINES_CPU_SECONDS);
+            let tables = Tables::read(file, debug).map_err(|error| refused(&error))?;
+            Ok(Table::Unwind(Box::new(tables)))
+        }
     }
 }
 
@@ -215,17 +265,26 @@ fn rewound(mut file: &File) -> io::Result<&File> {
 
 /// Drops what was not used for the longest time, but never the newest.
 fn make_room(tables: &mut Vec<Loaded>) {
-    let full = |tables: &[Loaded]| {
-        let bytes: u64 = tables.iter().map(|loaded| loaded.table.bytes()).sum();
-        bytes > IMAGES_BYTES_MAX || tables.len() > LOADED_MAX
+    let Some(is_unwind) = tables.last().map(|loaded| loaded.table.is_unwind()) else {
+        return;
     };
-    while tables.len() > 1 && full(tables) {
-        let oldest = tables
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, loaded)| loaded.used)
-            .map_or(0, |(index, _)| index);
-        tables.swap_remove(oldest);
+    let bytes_max = match is_unwind {
+        true => TABLES_BYTES_MAX,
+        false => IMAGES_BYTES_MAX,
+    };
+    // Only the kind of the newest has grown.
+    loop {
+        let of_kind = tables.iter().enumerate();
+        let of_kind = of_kind.filter(|(_, loaded)| loaded.table.is_unwind() == is_unwind);
+        let (count, bytes) = of_kind.clone().fold((0, 0), |(count, bytes), (_, loaded)| {
+            (count + 1, bytes + loaded.table.bytes())
+        });
+        let fits = bytes <= bytes_max && count <= LOADED_MAX;
+        let oldest = of_kind.min_by_key(|(_, loaded)| loaded.used.get());
+        match oldest {
+            Some((index, _)) if count > 1 && !fits => drop(tables.swap_remove(index)),
+            _ => return,
+        }
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) const NAME_SECTIONS: [&str; 4] = [".symtab", ".strtab", ".dynsym", ".
 /// Go's own table, which has another name in position-independent programs, and what it is relative to.
 pub(super) const GO_SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 pub(super) const TEXT_SECTION: &str = ".text";
+/// Sections of call frame information: its index, the information itself, that of debuggers, and an address that pointers are relative to.
+pub(super) const FRAME_SECTIONS: [&str; 4] = [".eh_frame_hdr", ".eh_frame", ".debug_frame", ".got"];
 /// Sections of debug information, except those about variables and stack frames.
 pub(super) const LINE_SECTIONS: [&str; 13] = [
     ".debug_abbrev",
@@ -235,6 +237,7 @@ impl<'f> Elf<'f> {
                 .iter()
                 .chain(&LINE_SECTIONS)
                 .chain(&GO_SECTIONS)
+                .chain(&FRAME_SECTIONS)
                 .chain([&TEXT_SECTION])
                 .find(|known| known.as_bytes() == name)?;
             Some(Section {

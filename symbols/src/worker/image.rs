@@ -5,7 +5,9 @@
 //! No link, no path, no relocation, no segment of the original reaches it, and nobody else can change or cut the file.
 
 use super::{
-    elf::{Elf, ElfError, GO_SECTIONS, LINE_SECTIONS, NAME_SECTIONS, Section, TEXT_SECTION},
+    elf::{
+        Elf, ElfError, GO_SECTIONS, LINE_SECTIONS, NAME_SECTIONS, Section, Segment, TEXT_SECTION,
+    },
     go::GoTable,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -22,7 +24,7 @@ const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 /// The alignment of each section: what every table in them needs at most.
 const ALIGN: u64 = 16;
 const CHUNK: usize = 256 << 10;
-const SHF_COMPRESSED: u64 = 1 << 11;
+pub(super) const SHF_COMPRESSED: u64 = 1 << 11;
 const SHT_STRTAB: u32 = 3;
 const ET_DYN: u16 = 3;
 
@@ -52,16 +54,13 @@ pub(super) struct Image {
     /// What a Go program without symbols is named by.
     pub(super) go: Option<GoTable>,
     /// The loaded parts, to turn offsets of the file into its addresses.
-    segments: Vec<super::elf::Segment>,
+    segments: Vec<Segment>,
 }
 
 impl Image {
     /// The address, as the program was linked, of what is at that offset of the file.
     pub(super) fn address(&self, offset: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
-            let within = offset.checked_sub(segment.offset)?;
-            (within < segment.bytes).then(|| segment.address.checked_add(within))?
-        })
+        address(&self.segments, offset)
     }
 
     /// Takes names, and with `lines` the debug information, from the file and from a second one with its debug information.
@@ -115,6 +114,14 @@ impl Image {
             segments: elf.loaded().collect(),
         })
     }
+}
+
+/// Returns the address, as the program was linked, of an offset of its file.
+pub(super) fn address(segments: &[Segment], offset: u64) -> Option<u64> {
+    segments.iter().find_map(|segment| {
+        let within = offset.checked_sub(segment.offset)?;
+        (within < segment.bytes).then(|| segment.address.checked_add(within))?
+    })
 }
 
 /// A table of symbols is of use only with the names that belong to it, from the same file.
