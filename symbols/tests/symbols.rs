@@ -17,6 +17,8 @@ mod kernel;
 mod processes;
 #[path = "symbols/target.rs"]
 mod target;
+#[path = "symbols/unwind.rs"]
+mod unwind;
 #[path = "symbols/worker.rs"]
 mod worker;
 
