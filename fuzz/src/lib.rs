@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     target("answers", tracejob::fuzzing::answers),
     target("condition", condition),
     target("config", config),
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 14] = [
     target("request", agent::fuzzing::request),
     target("system", system),
     target("trace_job", trace_job),
+    target("unwind", symbols::fuzzing::unwind),
     target("worker", symbols::fuzzing::messages),
 ];
 

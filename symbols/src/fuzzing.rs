@@ -1,6 +1,6 @@
 //! Parsers of foreign bytes, for fuzz targets only (`fuzz/`).
 
-pub use crate::worker::fuzzing::{elf, kallsyms, perf_map, program};
+pub use crate::worker::fuzzing::{elf, kallsyms, perf_map, program, unwind};
 
 use crate::{
     maps,

@@ -54,6 +54,19 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
 }
 
+impl Segment {
+    /// Creates a part that is loaded at its offset.
+    pub(super) fn at_its_offset(bytes: u64) -> Self {
+        Self {
+            kind: PT_LOAD,
+            flags: PF_X,
+            offset: 0,
+            address: 0,
+            bytes,
+        }
+    }
+}
+
 /// A section that names things.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section {

@@ -1,14 +1,18 @@
 //! What the worker reads, for fuzz targets alone.
 
 use super::{
-    super::wire::Detail,
+    super::wire::{Copied, Detail, Mapped},
     elf::{Elf, script_interpreter},
     find::find,
     image::Image,
     kallsyms::Kallsyms,
     perf_map::PerfMap,
     program::Program,
+    row::Machine,
+    tables::Tables,
+    unwind::Unwinder,
 };
+use crate::{limits::UNWOUND_FRAMES_MAX, unwind::Registers};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{fs::File, io::Write};
 
@@ -68,4 +72,47 @@ pub fn kallsyms(data: &[u8]) {
     if let Ok(Some(symbols)) = Kallsyms::read(data) {
         assert_eq!(symbols.resolve(&PLACES).len(), PLACES.len());
     }
+}
+
+/// Unwind tables and a stack: the first byte selects the machine and the section, the second one divides the rest into an index, the tables
+/// and the stack.
+pub fn unwind(data: &[u8]) {
+    let [first, second, rest @ ..] = data else {
+        return;
+    };
+    let machine = match first & 1 {
+        0 => Machine::X86_64,
+        _ => Machine::Aarch64,
+    };
+    let (head, tail) = rest.split_at((usize::from(*second) * 16).min(rest.len()));
+    let sections = match first >> 1 & 3 {
+        0 => [&[][..], head, &[]],
+        1 => [&[], &[], head],
+        2 => [head, tail, &[]],
+        _ => [&[], head, head],
+    };
+    let code = 1 << 20;
+    let tables = Tables::of_sections(machine, sections, code);
+    let mapped = Mapped {
+        start: 0,
+        end: code,
+        offset: 0,
+        tables: Some(1),
+    };
+    let copied = Copied {
+        registers: Registers {
+            ip: 0x1000,
+            sp: 0x8000,
+            fp: 0x8010,
+            lr: 0x1004,
+        },
+        address: 0x8000,
+        stack: tail.to_vec(),
+    };
+    let chains = Unwinder::new(machine).unwind(&[mapped], &[copied], |_| Some(&tables));
+    assert!(
+        chains
+            .iter()
+            .all(|chain| chain.addresses.len() <= UNWOUND_FRAMES_MAX)
+    );
 }

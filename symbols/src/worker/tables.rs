@@ -89,6 +89,25 @@ impl Tables {
         Ok(tables.indexed())
     }
 
+    /// Creates tables of these sections, as if each started at address 0, for tests.
+    pub(super) fn of_sections(machine: Machine, [hdr, eh, debug]: [&[u8]; 3], code: u64) -> Self {
+        let tables = Self {
+            machine,
+            eh_frame: eh.into(),
+            eh_frame_hdr: hdr.into(),
+            debug_frame: debug.into(),
+            eh_index: Index::default(),
+            debug_index: Index::default(),
+            bases: BaseAddresses::default()
+                .set_eh_frame_hdr(0)
+                .set_eh_frame(0)
+                .set_text(0)
+                .set_got(0),
+            segments: vec![Segment::at_its_offset(code)],
+        };
+        tables.indexed()
+    }
+
     /// Adds an index of each section that has none.
     fn indexed(mut self) -> Self {
         let hdr = EhFrameHdr::new(&self.eh_frame_hdr, LittleEndian);
