@@ -12,10 +12,12 @@
 mod conformance;
 mod exec;
 mod malloc;
+mod off_cpu;
 mod oom_kill;
 mod open;
 mod page_fault;
 mod rss;
+mod run_queue;
 mod syscall_count;
 mod tcp_connect;
 mod tcp_drop;

@@ -18,10 +18,12 @@ macro_rules! catalogue {
 catalogue! {
     exec::Exec,
     malloc::Malloc,
+    off_cpu::OffCpu,
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,
     rss::Rss,
+    run_queue::RunQueue,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
     tcp_drop::TcpDrop,

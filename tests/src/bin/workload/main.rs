@@ -64,6 +64,8 @@ fn step(args: &[OsString]) {
         "bind" => process::bind(&args[0], &args[1]),
         "pin" => process::pin(number(&args[0])),
         "timed" => process::timed(args),
+        "time-of" => process::time_of(args),
+        "burn" => process::burn(number(&args[0])),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // The process or thread of the rest of the step.
         "fork" => process::fork(args),

@@ -35,6 +35,34 @@ pub(crate) fn timed(args: &[OsString]) {
     report::note(json!({ "ns": began.elapsed().as_nanos() as u64 }));
 }
 
+/// CPU time of this thread, and its time in run queues, ns: /proc/thread-self/schedstat (Documentation/scheduler/sched-stats.rst).
+fn schedstat() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let mut fields = text.split_whitespace().map(|field| field.parse().unwrap());
+    [fields.next().unwrap(), fields.next().unwrap()]
+}
+
+/// Notes what a step took of this thread: wall time, CPU time, and time in run queues.
+pub(crate) fn time_of(args: &[OsString]) {
+    let (began, [cpu, waited]) = (Instant::now(), schedstat());
+    step(args);
+    let (wall, now) = (began.elapsed().as_nanos() as u64, schedstat());
+    report::note(json!({ "wall_ns": wall, "cpu_ns": now[0] - cpu, "waited_ns": now[1] - waited }));
+}
+
+/// Runs for so many milliseconds of this thread's CPU time.
+#[inline(never)]
+pub(crate) fn burn(ms: u64) {
+    let of_thread = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanoseconds = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    let end = nanoseconds(of_thread()) + ms as i64 * 1_000_000;
+    while nanoseconds(of_thread()) < end {
+        for n in 0..10_000_u64 {
+            std::hint::black_box(n);
+        }
+    }
+}
+
 /// Names this thread.
 pub(crate) fn comm(name: &OsStr) {
     raw::set_comm(name);
