@@ -167,8 +167,13 @@ impl<T: Copy> Calls<'_, T> {
     /// The current thread ends: it gives up its slot. A call that it was in is over.
     #[inline(always)]
     pub fn leave(&self) -> Option<T> {
-        let call = self.end();
-        let task = current() as u64;
+        self.leave_of(current() as u64)
+    }
+
+    /// Ends the call that `task` is in, if it is in one, and releases its slot.
+    #[inline(always)]
+    pub fn leave_of(&self, task: u64) -> Option<T> {
+        let call = self.end_of(task);
         // SAFETY: a slot of the array.
         let of = unsafe { &mut *self.slot(task)? };
         if of.task == task {

@@ -150,6 +150,54 @@ impl EnumValue {
     }
 }
 
+/// The address of a kernel function.
+#[repr(transparent)]
+pub struct Function(Global<u64>);
+
+impl Function {
+    /// A function whose address the loader fills in.
+    #[allow(
+        clippy::new_without_default,
+        reason = "only kernel_functions! makes these"
+    )]
+    pub const fn new() -> Self {
+        Self(Global::new(0))
+    }
+
+    /// Returns its address; 0 where this kernel lacks it and it is optional.
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.0.load()
+    }
+
+    /// Returns whether an address lies within the first `bytes` bytes of the function.
+    #[inline(always)]
+    pub fn contains(&self, address: u64, bytes: u64) -> bool {
+        let start = self.0.load();
+        start != 0 && address.wrapping_sub(start) < bytes
+    }
+}
+
+/// Declares functions of the kernel: `NAME = function;`, or `NAME = function | other;` for the first that there is, and with `optional`
+/// before it those that some kernels lack. Their addresses require CAP_SYSLOG: /proc/kallsyms.
+#[macro_export]
+macro_rules! kernel_functions {
+    () => {};
+    (optional $name:ident = $first:ident $(| $other:ident)*; $($rest:tt)*) => {
+        $crate::kernel_functions!(@one "KOPTFUN_", $name = $first $(| $other)*);
+        $crate::kernel_functions!($($rest)*);
+    };
+    ($name:ident = $first:ident $(| $other:ident)*; $($rest:tt)*) => {
+        $crate::kernel_functions!(@one "KFUN_", $name = $first $(| $other)*);
+        $crate::kernel_functions!($($rest)*);
+    };
+    (@one $prefix:literal, $name:ident = $first:ident $(| $other:ident)*) => {
+        #[doc = concat!("`", stringify!($first), "`", $(" or `", stringify!($other), "`",)* ".")]
+        #[unsafe(export_name = concat!($prefix, stringify!($first) $(, "_OR_", stringify!($other))*))]
+        pub static $name: $crate::Function = $crate::Function::new();
+    };
+}
+
 /// Declares fields: `NAME = struct.field: type;`, a field in a field `struct.field.field`,
 /// and with `optional` before it one that some kernels lack.
 #[macro_export]

@@ -5,7 +5,7 @@
 
 use crate::{
     CLAIMS, Claim, Claimable, TASK_GROUP_LEADER, claim, clamped, count, counter, current_tgid,
-    kernel_fields, masked,
+    kernel_fields, kernel_functions, masked,
 };
 use aya_ebpf::{
     EbpfContext, Global,
@@ -127,6 +127,57 @@ fn kept(take: impl FnOnce(*mut c_void, u32) -> i64) -> KernelStack {
             missing();
             KernelStack(0)
         }
+    }
+}
+
+kernel_functions! {
+    // The outermost functions of the interrupt of a timer: x86, arm64 in the kernel and in user mode, and hypervisors' timers.
+    optional INTERRUPT = asm_sysvec_apic_timer_interrupt | el1h_64_irq;
+    optional INTERRUPT_OF_USER = el0t_64_irq;
+    optional INTERRUPT_OF_HYPERV = asm_sysvec_hyperv_stimer0;
+    optional INTERRUPT_OF_XEN = asm_sysvec_xen_hvm_callback;
+    optional INTERRUPT_OF_LINE = asm_common_interrupt;
+}
+
+/// Bytes of such a function within which it calls the handler.
+const INTERRUPT_BYTES: u64 = 64;
+/// Most frames of an interrupt itself.
+const INTERRUPT_FRAMES: usize = 32;
+
+#[inline(always)]
+fn is_interrupt(address: u64) -> bool {
+    INTERRUPT.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_USER.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_HYPERV.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_XEN.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_LINE.contains(address, INTERRUPT_BYTES)
+}
+
+/// The kernel stack below the interrupt in which the program runs: what the interrupt interrupted. `None` where that was user mode.
+#[inline(always)]
+pub fn interrupted_stack<C: EbpfContext>(ctx: &C) -> Option<KernelStack> {
+    // SAFETY: the buffer has that many bytes.
+    let take = |to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, 0) };
+    let Some((_, claim, scratch)) = read(take, 0) else {
+        return Some(KernelStack(0));
+    };
+    // SAFETY: the scratch is ours, and `read` has filled it.
+    let len = unsafe { (*scratch).head.len } as usize;
+    let mut skip = 0;
+    for i in 0..INTERRUPT_FRAMES {
+        if i >= len {
+            break;
+        }
+        // SAFETY: fewer than its frames.
+        if is_interrupt(unsafe { (*scratch).addresses[i] }) {
+            skip = i + 1;
+            break;
+        }
+    }
+    drop(claim);
+    match skip {
+        all if all == len => None,
+        skip => Some(kernel_stack(ctx, skip as u64)),
     }
 }
 

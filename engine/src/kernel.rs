@@ -12,9 +12,11 @@ use crate::{
     select,
 };
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    collections::{BTreeSet, HashMap, HashSet},
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 use tracers::{Capability, Erased, Point};
 
@@ -28,6 +30,8 @@ pub struct Kernel {
     pub(crate) proc: PathBuf,
     /// Difference between CLOCK_BOOTTIME in our time namespace and in kernel programs, ns.
     pub(crate) boottime_ahead_ns: i64,
+    /// Addresses of the functions that kernel programs ask for.
+    functions: OnceLock<HashMap<String, u64>>,
 }
 
 /// `boottime SECONDS NANOSECONDS` of /proc/self/timens_offsets, time_namespaces(7). Kernels before 5.6 have no such file.
@@ -93,6 +97,7 @@ impl Kernel {
             boottime_ahead_ns: boottime_ahead(
                 &fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default(),
             ),
+            functions: OnceLock::new(),
         })
     }
 
@@ -181,6 +186,21 @@ impl Kernel {
         }
     }
 
+    /// Returns the addresses of the functions that kernel programs ask for; empty if this process may not see addresses.
+    fn functions(&self) -> &HashMap<String, u64> {
+        self.functions.get_or_init(|| {
+            let objects = tracers::ALL.iter().filter_map(|tracer| object(tracer.name()));
+            let wanted = objects.flat_map(wanted).filter(|one| one.fact == Fact::Function);
+            let names: HashSet<String> = wanted
+                .flat_map(|one| one.name.split(" or ").map(str::to_owned).collect::<Vec<_>>())
+                .collect();
+            File::open(self.proc.join("kallsyms")).map_or_else(
+                |_| HashMap::new(),
+                |file| addresses(BufReader::new(file), &names),
+            )
+        })
+    }
+
     /// Returns a kernel field or constant that these programs read and this kernel lacks.
     fn missing_field<'a>(
         &self,
@@ -189,7 +209,7 @@ impl Kernel {
     ) -> Option<String> {
         let named = named(object(tracer)?, programs)?;
         let needed = named.iter().filter_map(|symbol| Wanted::parse(symbol));
-        let mut missing = needed.filter(|one| !one.optional && one.find(&self.btf).is_none());
+        let mut missing = needed.filter(|one| !one.optional && one.find(self).is_none());
         missing
             .next()
             .map(|missing| format!("this kernel has no {}", missing.name))
@@ -204,37 +224,82 @@ pub(crate) struct Wanted {
     /// The requested fact, in C syntax.
     pub(crate) name: String,
     optional: bool,
-    is_constant: bool,
+    fact: Fact,
+}
+
+/// A kind of fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fact {
+    /// The offset of a field, a `u32`.
+    Field,
+    /// The value of an enum's constant, a `u32`.
+    Constant,
+    /// The address of the first of some functions, a `u64`.
+    Function,
 }
 
 impl Wanted {
     fn parse(symbol: &str) -> Option<Self> {
-        let (optional, is_constant, rest) = if let Some(rest) = symbol.strip_prefix("KOFF_") {
-            (false, false, rest)
-        } else if let Some(rest) = symbol.strip_prefix("KOPT_") {
-            (true, false, rest)
-        } else if let Some(rest) = symbol.strip_prefix("KOPTENUM_") {
-            (true, true, rest)
-        } else {
-            (false, true, symbol.strip_prefix("KENUM_")?)
-        };
+        const PREFIXES: [(&str, bool, Fact); 6] = [
+            ("KOFF_", false, Fact::Field),
+            ("KOPT_", true, Fact::Field),
+            ("KENUM_", false, Fact::Constant),
+            ("KOPTENUM_", true, Fact::Constant),
+            ("KFUN_", false, Fact::Function),
+            ("KOPTFUN_", true, Fact::Function),
+        ];
+        let (rest, optional, fact) = PREFIXES
+            .iter()
+            .find_map(|(prefix, optional, fact)| Some((symbol.strip_prefix(prefix)?, *optional, *fact)))?;
         Some(Self {
             symbol: symbol.to_owned(),
-            name: rest.replace("_DOT_", "."),
+            name: rest.replace("_DOT_", ".").replace("_OR_", " or "),
             optional,
-            is_constant,
+            fact,
         })
     }
 
-    /// Returns the value of the global.
-    pub(crate) fn find(&self, btf: &Btf) -> Option<u32> {
-        if self.is_constant {
-            return btf.constant(&self.name);
-        }
-        let mut parts = self.name.split('.');
-        let of = parts.next()?;
-        btf.offset(of, &parts.collect::<Vec<_>>())
+    /// Returns the value of the global, as bytes.
+    pub(crate) fn find(&self, kernel: &Kernel) -> Option<Vec<u8>> {
+        let number = match self.fact {
+            Fact::Constant => kernel.btf.constant(&self.name)?,
+            Fact::Field => {
+                let mut parts = self.name.split('.');
+                let of = parts.next()?;
+                kernel.btf.offset(of, &parts.collect::<Vec<_>>())?
+            }
+            Fact::Function => {
+                let addresses = kernel.functions();
+                let address = self.name.split(" or ").find_map(|name| addresses.get(name))?;
+                return Some(address.to_ne_bytes().to_vec());
+            }
+        };
+        Some(number.to_ne_bytes().to_vec())
     }
+}
+
+/// Returns the addresses of these functions of the kernel itself. `symbols` are lines of `address type name [module]`: proc_kallsyms(5).
+fn addresses(symbols: impl BufRead, names: &HashSet<String>) -> HashMap<String, u64> {
+    let mut found = HashMap::new();
+    for line in symbols.lines().map_while(Result::ok) {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(address), Some(_), Some(name), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        if names.contains(name)
+            && let Ok(address) = u64::from_str_radix(address, 16)
+            // Zero is shown in place of an address that this process may not see.
+            && address != 0
+        {
+            found.insert(name.to_owned(), address);
+            if found.len() == names.len() {
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// Returns the globals that these programs of an object use, and the functions that they may call; `None` if the object cannot be read.
@@ -278,6 +343,16 @@ pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_functions_are_found_unless_they_are_hidden() {
+        let names = HashSet::from(["tick", "other", "of_module"].map(str::to_owned));
+        let shown = "ffffffff81000000 T tick\nffffffff81000040 t third\nffffffffc0000000 t of_module\t[one]\n";
+        let found = addresses(shown.as_bytes(), &names);
+        assert_eq!(found, HashMap::from([("tick".to_owned(), 0xffff_ffff_8100_0000)]));
+        let hidden = "0000000000000000 T tick\n";
+        assert!(addresses(hidden.as_bytes(), &names).is_empty());
+    }
 
     #[test]
     fn a_program_needs_the_fields_that_it_reads_and_not_those_of_others() {

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod conformance;
+mod cpu_profile;
 mod exec;
 mod malloc;
 mod off_cpu;

@@ -88,7 +88,7 @@ fn a_sleep_is_a_wait_of_its_stack() {
 fn options_leave_out_short_waits_and_preemptions() {
     needs!("off_cpu");
     let steps = "comm a_sleeper , nanosleep 1 50 , nanosleep 30 4 , burn 100";
-    let (outcome, _) = traced(&["--min-wait-ns", "25000000", "--blocked-only"], steps);
+    let (outcome, _) = traced(&["--min-wait", "25ms", "--blocked-only"], steps);
     let rows = of(&outcome, "a_sleeper");
     let waits = sum(&rows, "waits");
     // A wait for the CPU may lengthen a short sleep.

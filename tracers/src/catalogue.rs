@@ -16,7 +16,12 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    cpu_distribution::CpuDistribution,
+    cpu_profile::CpuProfile,
     exec::Exec,
+    interrupts::Interrupts,
+    locks_kernel::LocksKernel,
+    locks_user::LocksUser,
     malloc::Malloc,
     off_cpu::OffCpu,
     oom_kill::OomKill,
@@ -29,4 +34,5 @@ catalogue! {
     tcp_drop::TcpDrop,
     tcp_life::TcpLife,
     tcp_retransmit::TcpRetransmit,
+    throttle::Throttle,
 }

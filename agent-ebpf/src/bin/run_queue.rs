@@ -19,7 +19,7 @@ use tracers::{
 #[unsafe(no_mangle)]
 static PER_CPU: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
-static MIN_WAIT_NS: Global<u64> = Global::new(0);
+static MIN_WAIT: Global<u64> = Global::new(0);
 
 rows!(RunQueueKey => RunQueueValue, 8192);
 
@@ -118,7 +118,7 @@ fn sched_switch(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn waited(task: *const u8, wait: &Wait, end: u64, partial: u64) -> Result<bool, Loss> {
     let ns = end.saturating_sub(wait.since);
-    if ns < MIN_WAIT_NS.load() {
+    if ns < MIN_WAIT.load() {
         return Ok(false);
     }
     let weight = sample()?;

@@ -66,8 +66,7 @@ pub(super) fn globals(
     globals.extend(
         wanted(elf)
             .into_iter()
-            .filter_map(|wanted| Some((wanted.find(&kernel.btf)?, wanted)))
-            .map(|(value, wanted)| word(&wanted.symbol, value)),
+            .filter_map(|wanted| Some((wanted.symbol.clone(), wanted.find(kernel)?, true))),
     );
     Ok(globals)
 }

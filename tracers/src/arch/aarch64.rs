@@ -45,6 +45,17 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
     )
 }
 
+/// Whether the call is futex(2), which may wait: `Some(true)` where its second argument is an operation, `Some(false)` for futex_wait and
+/// futex_waitv, which only wait. include/uapi/asm-generic/unistd.h, arch/arm/tools/syscall.tbl.
+#[inline(always)]
+pub const fn futex(compat: bool, number: u32) -> Option<bool> {
+    match (compat, number) {
+        (false, 98) | (true, 240 | 422) => Some(true),
+        (_, 449 | 455) => Some(false),
+        _ => None,
+    }
+}
+
 /// Offsets in `struct pt_regs` of the first six arguments of a function of user space: x0 to x5 (Procedure Call Standard for the Arm 64-bit Architecture, 6.4).
 pub const FUNCTION_ARGUMENTS: [usize; 6] = [0, 8, 16, 24, 32, 40];
 /// Offset of a function's result: x0.

@@ -54,6 +54,18 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
     )
 }
 
+/// Whether the call is futex(2), which may wait: `Some(true)` where its second argument is an operation, `Some(false)` for futex_wait and
+/// futex_waitv, which only wait. arch/x86/entry/syscalls/syscall_{64,32}.tbl.
+#[inline(always)]
+pub const fn futex(compat: bool, number: u32) -> Option<bool> {
+    let number = if compat { number } else { number & !X32 };
+    match (compat, number) {
+        (false, 202) | (true, 240 | 422) => Some(true),
+        (_, 449 | 455) => Some(false),
+        _ => None,
+    }
+}
+
 /// Offsets in `struct pt_regs` of the first six arguments of a function of user space: di, si, dx, cx, r8, r9 (System V ABI for AMD64, 3.2.3).
 pub const FUNCTION_ARGUMENTS: [usize; 6] = [112, 104, 96, 88, 72, 64];
 /// Offset of a function's result: ax.

@@ -1,5 +1,5 @@
 //! `off_cpu`: options and columns. Kernel side: `agent-ebpf/src/bin/off_cpu.rs`.
-use crate::{Class, Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, option, prelude::*};
 
 /// Time that threads spend off the CPU, by stack and state: where a program waits, and for how long.
 ///
@@ -49,7 +49,7 @@ pub struct OffCpu {
 #[params]
 pub struct Params {
     /// Count only waits with at least this duration.
-    pub min_wait_ns: u64,
+    pub min_wait: option::Duration,
     /// Count only waits that the thread asked for: not those in which it was preempted.
     pub blocked_only: bool,
 }
@@ -62,5 +62,5 @@ impl Tracer for OffCpu {
         &[&[raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]), iter("task").by("each_task")]];
     const COST: &'static str = "about 2 µs per context switch of the target, 0.1 µs of everything else";
     const EXAMPLES: &'static [&'static str] =
-        &["-o flamegraph=waits.svg --pid 4242 --duration 10s", "--min-wait-ns 1000000 --container 3f2a", "--blocked-only -- ./myprogram"];
+        &["-o flamegraph=waits.svg --pid 4242 --duration 10s", "--min-wait 1ms --container 3f2a", "--blocked-only -- ./myprogram"];
 }

@@ -1,5 +1,5 @@
 //! `run_queue`: options and columns. Kernel side: `agent-ebpf/src/bin/run_queue.rs`.
-use crate::{Class, Family, Tracer, prelude::*};
+use crate::{Class, Family, Tracer, option, prelude::*};
 
 /// Time that threads wait for a CPU, from the wake-up or the preemption until they run.
 ///
@@ -46,7 +46,7 @@ pub struct Params {
     /// Count each CPU separately instead of all CPUs together.
     pub per_cpu: bool,
     /// Count only waits with at least this duration.
-    pub min_wait_ns: u64,
+    pub min_wait: option::Duration,
 }
 
 impl Tracer for RunQueue {

@@ -66,6 +66,7 @@ fn step(args: &[OsString]) {
         "timed" => process::timed(args),
         "time-of" => process::time_of(args),
         "burn" => process::burn(number(&args[0])),
+        "burn-unevenly" => process::burn_unevenly(number(&args[0])),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // The process or thread of the rest of the step.
         "fork" => process::fork(args),

@@ -50,17 +50,56 @@ pub(crate) fn time_of(args: &[OsString]) {
     report::note(json!({ "wall_ns": wall, "cpu_ns": now[0] - cpu, "waited_ns": now[1] - waited }));
 }
 
-/// Runs for so many milliseconds of this thread's CPU time.
-#[inline(never)]
-pub(crate) fn burn(ms: u64) {
-    let of_thread = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let nanoseconds = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
-    let end = nanoseconds(of_thread()) + ms as i64 * 1_000_000;
-    while nanoseconds(of_thread()) < end {
-        for n in 0..10_000_u64 {
+/// CPU time of this thread, ns.
+fn cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (time.tv_sec * 1_000_000_000 + time.tv_nsec) as u64
+}
+
+/// Runs until this thread has had that much CPU time.
+#[inline(always)]
+fn burn_until(end: u64) {
+    while cpu_ns() < end {
+        for n in 0..1000_u64 {
             std::hint::black_box(n);
         }
     }
+}
+
+/// Runs for so many milliseconds of this thread's CPU time.
+#[inline(never)]
+pub(crate) fn burn(ms: u64) {
+    burn_until(cpu_ns() + ms * 1_000_000);
+}
+
+#[inline(never)]
+fn burn_more(ns: u64) {
+    burn_until(cpu_ns() + ns);
+}
+
+#[inline(never)]
+fn burn_less(ns: u64) {
+    // Not the same code, which the linker would make one function.
+    std::hint::black_box(ns);
+    burn_until(cpu_ns() + ns);
+}
+
+/// Runs for so many milliseconds of this thread's CPU time, in turns in two functions, and notes what each had.
+pub(crate) fn burn_unevenly(ms: u64) {
+    let (began, mut more, mut less) = (cpu_ns(), 0, 0);
+    let mut turn = 0_u64;
+    while cpu_ns() < began + ms * 1_000_000 {
+        // Turns of 1 to 3 ms that are in step with no tick.
+        turn = (turn * 48_271 + 11) % 0x7fff_ffff;
+        let ns = 1_000_000 + turn % 2_000_000;
+        let before = cpu_ns();
+        burn_more(ns * 7 / 10);
+        let between = cpu_ns();
+        burn_less(ns * 3 / 10);
+        more += between - before;
+        less += cpu_ns() - between;
+    }
+    report::note(json!({ "more_ns": more, "less_ns": less, "cpu_ns": cpu_ns() - began }));
 }
 
 /// Names this thread.
