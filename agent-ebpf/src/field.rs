@@ -150,6 +150,40 @@ impl EnumValue {
     }
 }
 
+/// A field of one bit in a kernel struct.
+#[repr(transparent)]
+pub struct Bit(Global<u32>);
+
+impl Bit {
+    /// A field whose offset in bits the loader fills in.
+    #[allow(clippy::new_without_default, reason = "only kernel_bits! makes these")]
+    pub const fn new() -> Self {
+        Self(Global::new(0))
+    }
+
+    /// Reads the field of the kernel struct at `base`.
+    ///
+    /// # Errors
+    /// Where that memory cannot be read.
+    #[inline(always)]
+    pub fn read(&self, base: *const u8) -> Result<bool, i32> {
+        let bits = self.0.load();
+        // SAFETY: the helper checks the address.
+        let byte: u8 = unsafe { bpf_probe_read_kernel(base.wrapping_add(bits as usize / 8)) }?;
+        Ok(byte >> (bits % 8) & 1 == 1)
+    }
+}
+
+/// Declares fields of one bit: `NAME = struct.field;`.
+#[macro_export]
+macro_rules! kernel_bits {
+    ($($name:ident = $struct:ident . $field:ident;)*) => { $(
+        #[doc = concat!("`", stringify!($field), "` of `struct ", stringify!($struct), "`.")]
+        #[unsafe(export_name = concat!("KBIT_", stringify!($struct), "_DOT_", stringify!($field)))]
+        pub static $name: $crate::Bit = $crate::Bit::new();
+    )* };
+}
+
 /// The address of a kernel function.
 #[repr(transparent)]
 pub struct Function(Global<u64>);

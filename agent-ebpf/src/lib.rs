@@ -16,6 +16,7 @@ mod claim;
 mod context;
 mod emit;
 mod field;
+mod group;
 mod meter;
 mod mm;
 mod mptcp;
@@ -32,6 +33,7 @@ mod sock;
 mod stack;
 mod task;
 mod user_probe;
+mod wait;
 mod wake;
 
 pub use account::*;
@@ -42,6 +44,7 @@ pub use claim::*;
 pub use context::*;
 pub use emit::*;
 pub use field::*;
+pub use group::*;
 pub use meter::*;
 pub use mm::*;
 pub use pass::*;
@@ -57,6 +60,7 @@ pub use sock::*;
 pub use stack::*;
 pub use task::*;
 pub use user_probe::*;
+pub use wait::*;
 pub use wake::*;
 
 /// Keeps `value` below a power of two in a way that the verifier sees: LLVM drops a mask that it thinks needless,

@@ -80,6 +80,11 @@ impl Btf {
 
     /// Returns the byte offset of a field, or of a field in a field: `["thread_info", "status"]`. Anonymous members are searched too.
     pub(crate) fn offset(&self, of: &str, path: &[&str]) -> Option<u32> {
+        Some(self.bits(of, path)? / 8)
+    }
+
+    /// Returns the offset of a field in bits: of one that has fewer bits than a byte.
+    pub(crate) fn bits(&self, of: &str, path: &[&str]) -> Option<u32> {
         let mut at = self.find_struct(of)?;
         let mut bits = 0;
         for (depth, field) in path.iter().enumerate() {
@@ -89,7 +94,7 @@ impl Btf {
                 at = self.resolve(ty)?;
             }
         }
-        Some(bits / 8)
+        Some(bits)
     }
 
     /// Returns the value of a constant of any enum.

@@ -232,6 +232,8 @@ pub(crate) struct Wanted {
 enum Fact {
     /// The offset of a field, a `u32`.
     Field,
+    /// The offset of a field of one bit, in bits, a `u32`.
+    Bit,
     /// The value of an enum's constant, a `u32`.
     Constant,
     /// The address of the first of some functions, a `u64`.
@@ -240,7 +242,8 @@ enum Fact {
 
 impl Wanted {
     fn parse(symbol: &str) -> Option<Self> {
-        const PREFIXES: [(&str, bool, Fact); 6] = [
+        const PREFIXES: [(&str, bool, Fact); 7] = [
+            ("KBIT_", false, Fact::Bit),
             ("KOFF_", false, Fact::Field),
             ("KOPT_", true, Fact::Field),
             ("KENUM_", false, Fact::Constant),
@@ -263,10 +266,11 @@ impl Wanted {
     pub(crate) fn find(&self, kernel: &Kernel) -> Option<Vec<u8>> {
         let number = match self.fact {
             Fact::Constant => kernel.btf.constant(&self.name)?,
-            Fact::Field => {
+            Fact::Field | Fact::Bit => {
                 let mut parts = self.name.split('.');
                 let of = parts.next()?;
-                kernel.btf.offset(of, &parts.collect::<Vec<_>>())?
+                let bits = kernel.btf.bits(of, &parts.collect::<Vec<_>>())?;
+                if self.fact == Fact::Bit { bits } else { bits / 8 }
             }
             Fact::Function => {
                 let addresses = kernel.functions();

@@ -35,4 +35,5 @@ catalogue! {
     tcp_life::TcpLife,
     tcp_retransmit::TcpRetransmit,
     throttle::Throttle,
+    time_budget::TimeBudget,
 }

@@ -2,26 +2,17 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    CGROUP_KN, CSS_CGROUP, IteratorContext, KERNFS_ID, Loss, TASK_PID, TASK_TGID, book,
-    kernel_fields, selected_task, write_row,
+    CGROUP_KN, CSS_CGROUP, GROUP_QUOTA, GROUP_THROTTLED_TIME, IteratorContext, KERNFS_ID, Loss,
+    TASK_PID, TASK_TGID, book, kernel_fields, limited_group, selected_task, write_row,
 };
 use tracers::{Target, program, throttle::Throttle};
 
 kernel_fields! {
-    TASK_GROUP = task_struct.sched_task_group: *const u8;
-    GROUP_PARENT = task_group.parent: *const u8;
     GROUP_CSS = task_group.css: u8;
-    GROUP_QUOTA = task_group.cfs_bandwidth.quota: u64;
     GROUP_PERIOD = task_group.cfs_bandwidth.period: u64;
     GROUP_PERIODS = task_group.cfs_bandwidth.nr_periods: u32;
     GROUP_THROTTLED = task_group.cfs_bandwidth.nr_throttled: u32;
-    GROUP_THROTTLED_TIME = task_group.cfs_bandwidth.throttled_time: u64;
 }
-
-/// The quota of a group without one: RUNTIME_INF, kernel/sched/sched.h.
-const NO_QUOTA: u64 = u64::MAX;
-/// Most levels of groups.
-const LEVELS: usize = 32;
 
 /// Of every thread.
 #[program(iter = "task")]
@@ -42,17 +33,11 @@ fn is_leader(task: *const u8) -> Result<bool, i32> {
 
 #[inline(always)]
 fn group(ctx: &IteratorContext, task: *const u8, target: Target) -> Result<bool, Loss> {
-    let mut group = TASK_GROUP.read(task)?;
-    for _ in 0..LEVELS {
-        if group.is_null() {
-            return Ok(false);
-        }
-        if GROUP_QUOTA.read(group)? != NO_QUOTA {
-            return limited(ctx, group, target);
-        }
-        group = GROUP_PARENT.read(group)?;
+    let group = limited_group(task)?;
+    match group.is_null() {
+        true => Ok(false),
+        false => limited(ctx, group, target),
     }
-    Ok(false)
 }
 
 #[inline(always)]
