@@ -53,6 +53,8 @@ fn boottime_ahead(text: &str) -> i64 {
 const ANCESTOR_HELPER: [u64; 4] = [0x1b7, 123 << 32 | 0x85, 0xb7, 0x95];
 /// A call of bpf_get_current_task_btf: `call 158; r0 = 0; exit`.
 const TASK_HELPER: [u64; 3] = [158 << 32 | 0x85, 0xb7, 0x95];
+/// A call of bpf_task_pt_regs of the current task: `call 158; r1 = r0; call 175; r0 = 0; exit`.
+const REGISTERS_HELPER: [u64; 5] = [158 << 32 | 0x85, 0x1bf, 175 << 32 | 0x85, 0xb7, 0x95];
 
 /// Returns the version in a release's name, as two numbers: 6.18.
 pub(crate) fn version(release: &str) -> (u32, u32) {
@@ -133,6 +135,11 @@ impl Kernel {
     /// Returns whether tracing programs may get a cgroup's ancestors by a helper.
     pub(crate) fn has_ancestor_helper(&self) -> bool {
         bpf::try_load(&ANCESTOR_HELPER, Sort::RAW_TRACEPOINT).is_ok()
+    }
+
+    /// Returns whether tracing programs may read the registers with which a task entered the kernel.
+    pub(crate) fn has_registers_helper(&self) -> bool {
+        bpf::try_load(&REGISTERS_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
     /// Returns whether tracing programs may read the current task without a helper.

@@ -389,6 +389,16 @@ pub(crate) fn nanosleep(request: &libc::timespec) {
     unsafe { call(libc::SYS_nanosleep, [at, 0, 0, 0, 0]) }.unwrap();
 }
 
+/// futex(2) on a word that does not change, with this timeout: FUTEX_WAIT_PRIVATE, include/uapi/linux/futex.h.
+pub(crate) fn futex_wait(timeout: &libc::timespec) {
+    const WAIT_PRIVATE: usize = 128;
+    let word = 0_u32;
+    let (at, timeout) = (&raw const word as usize, core::ptr::from_ref(timeout) as usize);
+    // SAFETY: both pointers are valid for as long as the call takes.
+    let result = unsafe { call(libc::SYS_futex, [at, WAIT_PRIVATE, 0, timeout, 0]) };
+    assert_eq!(result, Err(libc::ETIMEDOUT));
+}
+
 /// pause(2).
 pub(crate) fn pause() {
     // SAFETY: it takes nothing.

@@ -1,0 +1,29 @@
+//! `locks_user` against waits in futex(2) whose number is known.
+
+use crate::conformance::{Entry, Expects, Identity, conforms};
+use serde_json::Value;
+use tests::{Trace, Workload, needs, sum};
+
+/// The entry of the conformance suite.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    unit: 20,
+    ..Entry::of("locks_user", "futex-waits 1 {}", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
+
+#[test]
+fn a_wait_that_times_out_is_counted_with_its_duration_and_stack() {
+    needs!("locks_user");
+    let mut workload = Workload::behind_gate("comm a_waiter , futex-waits 20 10");
+    let trace = Trace::of("locks_user").of_process(&workload).start();
+    workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    let rows = outcome.rows_where("comm", "a_waiter");
+    assert_eq!((sum(&rows, "waits"), sum(&rows, "timeouts")), (10, 10), "{rows:?}");
+    let total = sum(&rows, "total_ns");
+    assert!((200_000_000..300_000_000).contains(&total), "{total}");
+    let named = |frame: &Value| frame["name"].as_str().unwrap_or_default().contains("futex_waits");
+    assert!(rows.iter().all(|row| row["user_stack"].as_array().unwrap().iter().any(named)), "{rows:?}");
+}
