@@ -10,8 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod conformance;
+mod cpu_distribution;
 mod cpu_profile;
 mod exec;
+mod locks_user;
 mod malloc;
 mod off_cpu;
 mod oom_kill;
@@ -24,6 +26,7 @@ mod tcp_connect;
 mod tcp_drop;
 mod tcp_life;
 mod tcp_retransmit;
+mod time_budget;
 
 use serde_json::json;
 use std::ffi::{OsStr, OsString};

@@ -99,6 +99,7 @@ fn step(args: &[OsString]) {
         "emulated" => process::emulated(number(&args[0]), number(&args[1]), &args[2..]),
         "no-such-call" => syscalls::no_such_call(number(&args[0]), number(&args[1])),
         "open-errors" => syscalls::open_errors(),
+        "futex-waits" => syscalls::futex_waits(number(&args[0]), number(&args[1])),
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
         "pause-forever" => syscalls::pause_forever(),
