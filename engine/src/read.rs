@@ -27,11 +27,10 @@ pub(crate) struct Reader {
     /// Limit of events of the first dataset.
     max_events: u64,
     cpus: usize,
-    skipped: Skipped,
+    skipped: Option<Skipped>,
 }
 
 /// Program runs that the kernel skipped. Each program and link takes a system call, so idle traces read them rarely.
-#[derive(Default)]
 struct Skipped {
     runs: u64,
     /// Number of produced events when the runs were read.
@@ -73,10 +72,7 @@ impl Reader {
             loaded,
             max_events: max_events.unwrap_or(u64::MAX),
             cpus: possible_cpus(),
-            skipped: Skipped {
-                accounts: SKIPPED_EVERY,
-                ..Skipped::default()
-            },
+            skipped: None,
         })
     }
 
@@ -180,8 +176,10 @@ impl Reader {
 
     /// Returns the number of skipped runs. While no events are produced, it may be that of an earlier account.
     fn skipped(&mut self, produced: u64) -> u64 {
-        let known = &mut self.skipped;
-        if known.produced == produced && known.accounts < SKIPPED_EVERY {
+        if let Some(known) = &mut self.skipped
+            && known.produced == produced
+            && known.accounts < SKIPPED_EVERY
+        {
             known.accounts += 1;
             return known.runs;
         }
@@ -189,17 +187,17 @@ impl Reader {
             .filter_map(|program| bpf::missed_runs(program.as_fd()).ok())
             .sum::<u64>();
         let runs = of_programs + self.loaded.missed_at_links();
-        self.skipped = Skipped {
+        self.skipped = Some(Skipped {
             runs,
             produced,
             accounts: 0,
-        };
+        });
         runs
     }
 
     /// Returns the account of all datasets after its programs have been detached.
     pub(crate) fn last_account(&mut self) -> Result<Account, Error> {
-        self.skipped.accounts = SKIPPED_EVERY;
+        self.skipped = None;
         Ok(self.account()?.0)
     }
 

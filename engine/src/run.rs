@@ -13,6 +13,7 @@ use crate::{
     memory::memory,
     read::Reader,
     select::Selection,
+    source::LastTable,
     stage::Stages,
 };
 use handle::Command;
@@ -294,7 +295,7 @@ impl Worker {
 
     fn read_to_the_end(&mut self) -> Result<(), Error> {
         // A snapshot has rows from the start.
-        let mut next_interval = match self.tables.any_attached() {
+        let mut next_interval = match self.tables.any(LastTable::Attached) {
             true => self.started,
             false => self.started + self.limits.interval,
         };

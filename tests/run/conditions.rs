@@ -222,12 +222,16 @@ const DROPS: &str = "connect-times 20 127.0.0.1:9";
 #[test]
 fn a_name_that_the_kernel_has_for_a_number_is_compared_in_events_and_tables() {
     needs!("tcp_drop");
-    for (condition, wanted) in [
-        ("reason == SKB_DROP_REASON_NO_SOCKET", 20),
-        ("reason == *_NO_SOCKET && dport == 9", 20),
-        ("reason == SKB_DROP_REASON_PKT_TOO_SMALL", 0),
+    for (condition, is_true) in [
+        ("reason == SKB_DROP_REASON_NO_SOCKET", true),
+        ("reason == *_NO_SOCKET && dport == 9", true),
+        ("reason == SKB_DROP_REASON_PKT_TOO_SMALL", false),
     ] {
         let given = given("tcp_drop", condition, DROPS);
+        // Each drop is an event of both datasets. A segment that ksoftirqd handles on a busy machine belongs to no process.
+        let drops = given.account.produced / 2;
+        assert!((15..=20).contains(&drops), "{:?}", given.account);
+        let wanted = if is_true { drops as usize } else { 0 };
         assert_eq!(given.rows(), wanted, "{condition}");
         let counted: u64 = { given.tables.values() }
             .flat_map(|table| {
@@ -240,7 +244,7 @@ fn a_name_that_the_kernel_has_for_a_number_is_compared_in_events_and_tables() {
         assert_eq!(counted, wanted as u64, "{condition}");
         let account = &given.account;
         assert_eq!(account.delivered, 2 * wanted as u64, "{account:?}");
-        assert_eq!(account.filtered, 40 - 2 * wanted as u64, "{account:?}");
+        assert_eq!(account.filtered, 2 * (drops - wanted as u64), "{account:?}");
         assert_whole(account);
     }
 }

@@ -56,9 +56,9 @@ impl Tables {
         (Self(tables), release)
     }
 
-    /// Returns whether a table is last read before programs are detached.
-    pub(super) fn any_attached(&self) -> bool {
-        self.0.iter().any(|one| one.last == LastTable::Attached)
+    /// Returns whether the last table of a dataset is read then.
+    pub(super) fn any(&self, last: LastTable) -> bool {
+        self.0.iter().any(|one| one.last == last)
     }
 
     fn numbers(&self, last: LastTable) -> Vec<usize> {
@@ -73,9 +73,9 @@ impl Worker {
     /// Sends each table whose predecessor was released.
     pub(super) fn send_tables(&mut self, ending: bool) -> Result<Result<(), Gone>, Error> {
         // Read before the tables: programs change a row before they count its event.
-        let produced = match self.tables.numbers(LastTable::Detached).is_empty() {
-            true => None,
-            false => Some(self.reader.produced()?),
+        let produced = match self.tables.any(LastTable::Detached) {
+            true => Some(self.reader.produced()?),
+            false => None,
         };
         for at in 0..self.tables.0.len() {
             let state = &mut self.tables.0[at];
