@@ -15,6 +15,7 @@ kernel_fields! {
     TASK_TGID = task_struct.tgid: u32;
     TASK_PID = task_struct.pid: u32;
     TASK_COMM = task_struct.comm: u8;
+    TASK_FLAGS = task_struct.flags: u32;
     TASK_GROUP_LEADER = task_struct.group_leader: *const u8;
     TASK_THREAD_PID = task_struct.thread_pid: *const u8;
     PID_LEVEL = pid.level: u32;

@@ -1,12 +1,12 @@
 //! What a thread waits for, by its state, its system call and the file behind the descriptor.
 
 use crate::{
-    argument, file_of_task, kernel_bits, kernel_fields, syscall_number, thread_state,
+    TASK_FLAGS, argument, file_of_task, kernel_bits, kernel_fields, syscall_number, thread_state,
 };
-use aya_ebpf::{Global, helpers::{bpf_probe_read_kernel, generated::bpf_task_pt_regs}};
+use aya_ebpf::{Global, helpers::generated::bpf_task_pt_regs};
 use tracers::{
-    ThreadState, WaitsFor,
-    arch::{Waits, machine},
+    ThreadState,
+    arch::{Waits, WaitsFor, machine},
 };
 
 /// 1 where programs may ask for a task's registers: bpf_task_pt_regs, since 5.15.
@@ -14,7 +14,6 @@ use tracers::{
 pub static REGISTERS_HELPER: Global<u32> = Global::new(0);
 
 kernel_fields! {
-    TASK_FLAGS = task_struct.flags: u32;
     TASK_STACK = task_struct.stack: *const u8;
     FILE_INODE = file.f_inode: *const u8;
     FILE_PRIVATE = file.private_data: *const u8;

@@ -196,10 +196,19 @@ impl Kernel {
     /// Returns the addresses of the functions that kernel programs ask for; empty if this process may not see addresses.
     fn functions(&self) -> &HashMap<String, u64> {
         self.functions.get_or_init(|| {
-            let objects = tracers::ALL.iter().filter_map(|tracer| object(tracer.name()));
-            let wanted = objects.flat_map(wanted).filter(|one| one.fact == Fact::Function);
+            let objects = tracers::ALL
+                .iter()
+                .filter_map(|tracer| object(tracer.name()));
+            let wanted = objects
+                .flat_map(wanted)
+                .filter(|one| one.fact == Fact::Function);
             let names: HashSet<String> = wanted
-                .flat_map(|one| one.name.split(" or ").map(str::to_owned).collect::<Vec<_>>())
+                .flat_map(|one| {
+                    one.name
+                        .split(" or ")
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>()
+                })
                 .collect();
             File::open(self.proc.join("kallsyms")).map_or_else(
                 |_| HashMap::new(),
@@ -258,9 +267,9 @@ impl Wanted {
             ("KFUN_", false, Fact::Function),
             ("KOPTFUN_", true, Fact::Function),
         ];
-        let (rest, optional, fact) = PREFIXES
-            .iter()
-            .find_map(|(prefix, optional, fact)| Some((symbol.strip_prefix(prefix)?, *optional, *fact)))?;
+        let (rest, optional, fact) = PREFIXES.iter().find_map(|(prefix, optional, fact)| {
+            Some((symbol.strip_prefix(prefix)?, *optional, *fact))
+        })?;
         Some(Self {
             symbol: symbol.to_owned(),
             name: rest.replace("_DOT_", ".").replace("_OR_", " or "),
@@ -277,11 +286,18 @@ impl Wanted {
                 let mut parts = self.name.split('.');
                 let of = parts.next()?;
                 let bits = kernel.btf.bits(of, &parts.collect::<Vec<_>>())?;
-                if self.fact == Fact::Bit { bits } else { bits / 8 }
+                if self.fact == Fact::Bit {
+                    bits
+                } else {
+                    bits / 8
+                }
             }
             Fact::Function => {
                 let addresses = kernel.functions();
-                let address = self.name.split(" or ").find_map(|name| addresses.get(name))?;
+                let address = self
+                    .name
+                    .split(" or ")
+                    .find_map(|name| addresses.get(name))?;
                 return Some(address.to_ne_bytes().to_vec());
             }
         };
@@ -360,7 +376,10 @@ mod tests {
         let names = HashSet::from(["tick", "other", "of_module"].map(str::to_owned));
         let shown = "ffffffff81000000 T tick\nffffffff81000040 t third\nffffffffc0000000 t of_module\t[one]\n";
         let found = addresses(shown.as_bytes(), &names);
-        assert_eq!(found, HashMap::from([("tick".to_owned(), 0xffff_ffff_8100_0000)]));
+        assert_eq!(
+            found,
+            HashMap::from([("tick".to_owned(), 0xffff_ffff_8100_0000)])
+        );
         let hidden = "0000000000000000 T tick\n";
         assert!(addresses(hidden.as_bytes(), &names).is_empty());
     }

@@ -30,7 +30,12 @@ fn traced(options: &[&str], steps: &str) -> (Outcome, Report) {
 fn rows_in<'a>(outcome: &'a Outcome, function: &str) -> Vec<&'a Value> {
     let has = |row: &&Value| {
         let stack = row["user_stack"].as_array().unwrap();
-        let named = |frame: &Value| frame["name"].as_str().unwrap_or_default().contains(function);
+        let named = |frame: &Value| {
+            frame["name"]
+                .as_str()
+                .unwrap_or_default()
+                .contains(function)
+        };
         stack.iter().any(named)
     };
     outcome.rows.iter().filter(has).collect()
@@ -53,7 +58,11 @@ fn functions_have_their_shares_and_all_samples_are_the_cpu_time() {
     let share = more as f64 / (more + less) as f64;
     let of_more = sum(&rows_in(&outcome, "burn_more"), "samples");
     let of_less = sum(&rows_in(&outcome, "burn_less"), "samples");
-    assert!(of_more + of_less >= samples - samples / 20, "{:?}", outcome.rows);
+    assert!(
+        of_more + of_less >= samples - samples / 20,
+        "{:?}",
+        outcome.rows
+    );
     assert!(
         within_three_sigma(of_more, of_more + of_less, share),
         "{of_more} and {of_less}, expected a share of {share}"
@@ -70,7 +79,10 @@ fn functions_have_their_shares_and_all_samples_are_the_cpu_time() {
 fn the_frequency_is_the_rate_of_samples() {
     needs!("cpu_profile");
     for frequency in ["19", "99", "199"] {
-        let (outcome, report) = traced(&["--frequency", frequency], "comm a_burner , time-of burn 3000");
+        let (outcome, report) = traced(
+            &["--frequency", frequency],
+            "comm a_burner , time-of burn 3000",
+        );
         let seconds = report.number("cpu_ns") as f64 / 1e9;
         let samples = sum(&outcome.rows_where("comm", "a_burner"), "samples") as f64;
         let expected = frequency.parse::<f64>().unwrap() * seconds;
@@ -84,14 +96,24 @@ fn the_frequency_is_the_rate_of_samples() {
 #[test]
 fn a_thread_that_sleeps_has_no_samples_and_modes_are_told_apart() {
     needs!("cpu_profile");
-    let (outcome, _) = traced(&["--user-only"], "comm a_sleeper , nanosleep 500 2 , comm a_burner , burn 1000");
-    assert!(sum(&outcome.rows_where("comm", "a_sleeper"), "samples") <= 2, "{:?}", outcome.rows);
+    let (outcome, _) = traced(
+        &["--user-only"],
+        "comm a_sleeper , nanosleep 500 2 , comm a_burner , burn 1000",
+    );
+    assert!(
+        sum(&outcome.rows_where("comm", "a_sleeper"), "samples") <= 2,
+        "{:?}",
+        outcome.rows
+    );
     let burnt = outcome.rows_where("comm", "a_burner");
     assert!(sum(&burnt, "samples") > 50, "{burnt:?}");
     for row in &outcome.rows {
         assert_eq!(row["kernel_stack"].as_array().unwrap().len(), 0, "{row}");
     }
-    let (outcome, _) = traced(&["--kernel-only"], "comm a_caller , open-times 300000 openat /dev/null 0 0");
+    let (outcome, _) = traced(
+        &["--kernel-only"],
+        "comm a_caller , open-times 300000 openat /dev/null 0 0",
+    );
     let called = outcome.rows_where("comm", "a_caller");
     assert!(sum(&called, "samples") > 5, "{:?}", outcome.rows);
     for row in called {

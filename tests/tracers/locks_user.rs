@@ -21,9 +21,22 @@ fn a_wait_that_times_out_is_counted_with_its_duration_and_stack() {
     let outcome = trace.finish();
     outcome.complete();
     let rows = outcome.rows_where("comm", "a_waiter");
-    assert_eq!((sum(&rows, "waits"), sum(&rows, "timeouts")), (10, 10), "{rows:?}");
+    assert_eq!(
+        (sum(&rows, "waits"), sum(&rows, "timeouts")),
+        (10, 10),
+        "{rows:?}"
+    );
     let total = sum(&rows, "total_ns");
     assert!((200_000_000..300_000_000).contains(&total), "{total}");
-    let named = |frame: &Value| frame["name"].as_str().unwrap_or_default().contains("futex_waits");
-    assert!(rows.iter().all(|row| row["user_stack"].as_array().unwrap().iter().any(named)), "{rows:?}");
+    let named = |frame: &Value| {
+        frame["name"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("futex_waits")
+    };
+    assert!(
+        rows.iter()
+            .all(|row| row["user_stack"].as_array().unwrap().iter().any(named)),
+        "{rows:?}"
+    );
 }

@@ -15,8 +15,18 @@ conforms!(CONFORMANCE);
 
 /// The parts of the time.
 const PARTS: [&str; 12] = [
-    "user_ns", "kernel_ns", "run_queue_ns", "throttled_ns", "disk_ns", "network_ns", "lock_ns",
-    "timer_ns", "process_ns", "memory_ns", "work_ns", "other_ns",
+    "user_ns",
+    "kernel_ns",
+    "run_queue_ns",
+    "throttled_ns",
+    "disk_ns",
+    "network_ns",
+    "lock_ns",
+    "timer_ns",
+    "process_ns",
+    "memory_ns",
+    "work_ns",
+    "other_ns",
 ];
 
 /// A workload traced from its gate to its end.
@@ -52,7 +62,10 @@ fn mostly(outcome: &Outcome, part: &str, at_least: u64) {
         .filter(|other| **other != "process_ns")
         .map(|other| sum(&rows, other))
         .sum();
-    assert!(others <= is / 5, "{part} is {is}, others {others}: {rows:?}");
+    assert!(
+        others <= is / 5,
+        "{part} is {is}, others {others}: {rows:?}"
+    );
 }
 
 #[test]

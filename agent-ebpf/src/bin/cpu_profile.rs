@@ -6,10 +6,7 @@ use agent_ebpf::{
     sample, selected, user_stack,
 };
 use aya_ebpf::{
-    Global,
-    helpers::bpf_get_current_pid_tgid,
-    macros::map,
-    maps::PerCpuArray,
+    Global, helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray,
     programs::RawTracePointContext,
 };
 use tracers::{

@@ -1,9 +1,7 @@
 //! Kernel side of `interrupts`. Columns and options: `tracers/src/catalogue/interrupts.rs`.
 #![no_std]
 #![no_main]
-use agent_ebpf::{
-    Loss, add, add_duration, book, comm, kernel_fields, now, rows, sample, selected,
-};
+use agent_ebpf::{Loss, add, add_duration, book, comm, kernel_fields, now, rows, sample, selected};
 use aya_ebpf::{
     Global, helpers::generated::bpf_get_smp_processor_id, macros::map, maps::PerCpuArray,
     programs::RawTracePointContext,

@@ -62,7 +62,9 @@ pub(super) fn globals(
         ),
         (
             "REGISTERS_HELPER".to_owned(),
-            u32::from(kernel.has_registers_helper()).to_ne_bytes().to_vec(),
+            u32::from(kernel.has_registers_helper())
+                .to_ne_bytes()
+                .to_vec(),
             // Nor its registers.
             false,
         ),

@@ -57,7 +57,9 @@ pub const fn waits(compat: bool, number: u32) -> Waits {
         return Waits::Other;
     }
     match number {
-        63..=71 | 76 | 202 | 203 | 206 | 207 | 211 | 212 | 242 | 243 | 269 | 286 | 287 => Waits::File,
+        63..=71 | 76 | 202 | 203 | 206 | 207 | 211 | 212 | 242 | 243 | 269 | 286 | 287 => {
+            Waits::File
+        }
         25 | 32 | 98 | 449 | 455 => Waits::Lock,
         101 | 115 => Waits::Timer,
         22 | 72 | 73 | 133 | 137 | 426 | 441 => Waits::Work,

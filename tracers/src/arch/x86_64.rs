@@ -66,7 +66,9 @@ pub const fn waits(compat: bool, number: u32) -> Waits {
         return Waits::Other;
     }
     match number & !X32 {
-        0 | 1 | 17..=20 | 40 | 42..=47 | 275 | 288 | 295 | 296 | 299 | 307 | 327 | 328 => Waits::File,
+        0 | 1 | 17..=20 | 40 | 42..=47 | 275 | 288 | 295 | 296 | 299 | 307 | 327 | 328 => {
+            Waits::File
+        }
         72 | 73 | 202 | 449 | 455 => Waits::Lock,
         35 | 230 => Waits::Timer,
         7 | 23 | 34 | 128 | 130 | 232 | 270 | 271 | 281 | 426 | 441 => Waits::Work,

@@ -393,7 +393,10 @@ pub(crate) fn nanosleep(request: &libc::timespec) {
 pub(crate) fn futex_wait(timeout: &libc::timespec) {
     const WAIT_PRIVATE: usize = 128;
     let word = 0_u32;
-    let (at, timeout) = (&raw const word as usize, core::ptr::from_ref(timeout) as usize);
+    let (at, timeout) = (
+        &raw const word as usize,
+        core::ptr::from_ref(timeout) as usize,
+    );
     // SAFETY: both pointers are valid for as long as the call takes.
     let result = unsafe { call(libc::SYS_futex, [at, WAIT_PRIVATE, 0, timeout, 0]) };
     assert_eq!(result, Err(libc::ETIMEDOUT));
