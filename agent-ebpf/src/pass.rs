@@ -1,6 +1,6 @@
 //! Passes over all tasks when a trace begins and when it ends: `engine/src/load/pass.rs`.
 
-use crate::kernel_fields;
+use crate::{IteratorContext, kernel_fields};
 use aya_ebpf::{macros::map, maps::Array};
 use tracers::control::Pass;
 
@@ -12,10 +12,32 @@ kernel_fields! {
     TASK_ON_CPU = task_struct.on_cpu: i32;
 }
 
-/// Returns the pass that is under way; `None` only where the map cannot be read.
+/// A task that a pass visits.
+pub struct Visit {
+    /// The task. The verifier knows its type.
+    pub task: *const u8,
+    /// Its address, for maps.
+    pub key: u64,
+    /// Whether the pass is the one at the end of the trace.
+    pub is_last: bool,
+    /// The time of the pass, ns of CLOCK_BOOTTIME.
+    pub at: u64,
+}
+
+/// Returns the task that the iterator is at; `None` at the end of the pass.
 #[inline(always)]
-pub fn pass() -> Option<Pass> {
-    PASS.get(0).copied()
+pub fn visit(ctx: &IteratorContext) -> Option<Visit> {
+    let pass = PASS.get(0)?;
+    let task = ctx.object();
+    if task.is_null() {
+        return None;
+    }
+    Some(Visit {
+        task,
+        key: ctx.address().ok()?,
+        is_last: pass.which == Pass::LAST,
+        at: pass.at,
+    })
 }
 
 /// Whether a task is on a CPU at this time.

@@ -2,13 +2,12 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IteratorContext, Loss, Switch, TASK_COMM, TASK_PID, TASK_TGID, add, add_duration, book, calls,
-    comm, is_on_cpu, now, pass, rows, sample, selected, selected_task, task_selected,
+    IteratorContext, Loss, Switch, TASK_COMM, TASK_PID, TASK_TGID, Visit, add, add_duration, book,
+    calls, comm, is_on_cpu, now, rows, sample, selected, selected_task, task_selected, visit,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{
     Pid, Target, Text16, ThreadState,
-    control::Pass,
     cpu_distribution::{CpuDistributionKey, CpuDistributionValue},
     program,
 };
@@ -89,29 +88,26 @@ fn ended(task: *const u8, stretch: &Stretch, end: u64) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let task = ctx.object();
-    let Some(pass) = pass() else {
+    let Some(visit) = visit(ctx) else {
         return;
     };
-    if task.is_null() {
-        return;
-    }
-    if pass.which == Pass::LAST {
-        if let Some(stretch) = CALLS.end_of(task as u64) {
-            book(ended(task, &stretch, pass.at));
+    if visit.is_last {
+        if let Some(stretch) = CALLS.end_of(visit.key) {
+            book(ended(visit.task, &stretch, visit.at));
         }
-    } else if let Some(target) = selected_task(task) {
-        book(already(task, target, pass.at));
+    } else if let Some(target) = selected_task(visit.task) {
+        book(already(&visit, target));
     }
 }
 
 /// A thread that runs or waits when the trace begins.
 #[inline(always)]
-fn already(task: *const u8, target: Target, since: u64) -> Result<bool, Loss> {
+fn already(visit: &Visit, target: Target) -> Result<bool, Loss> {
+    let task = visit.task;
     let stretch = Stretch {
-        since,
+        since: visit.at,
         target,
         runs: u32::from(is_on_cpu(task)?),
     };
-    CALLS.begin_new(task as u64, &stretch).map(|()| false)
+    CALLS.begin_new(visit.key, &stretch).map(|()| false)
 }

@@ -2,14 +2,13 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, add, book, calls, comm, current_comm,
-    current_tgid, is_on_cpu, kernel_stack, kernel_stack_of, now, pass, rows, sample, selected,
-    selected_task, thread_state, user_stack,
+    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, book, calls, comm,
+    current_comm, current_tgid, is_on_cpu, kernel_stack, kernel_stack_of, now, rows, sample,
+    selected, selected_task, thread_state, user_stack, visit,
 };
 use aya_ebpf::{Global, programs::RawTracePointContext};
 use tracers::{
     Pid, Target, Text16, ThreadState, UserStack,
-    control::Pass,
     off_cpu::{OffCpuKey, OffCpuValue},
     program,
 };
@@ -66,25 +65,22 @@ fn waited(wait: &Wait, end: u64, partial: u64) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let task = ctx.object();
-    let Some(pass) = pass() else {
+    let Some(visit) = visit(ctx) else {
         return;
     };
-    if task.is_null() {
-        return;
-    }
-    if pass.which == Pass::LAST {
-        if let Some(wait) = CALLS.end_of(task as u64) {
-            book(waited(&wait, pass.at, 1));
+    if visit.is_last {
+        if let Some(wait) = CALLS.end_of(visit.key) {
+            book(waited(&wait, visit.at, 1));
         }
-    } else if let Some(target) = selected_task(task) {
-        book(waits_already(task, target, pass.at));
+    } else if let Some(target) = selected_task(visit.task) {
+        book(waits_already(&visit, target));
     }
 }
 
 /// A thread that waits when the trace begins.
 #[inline(always)]
-fn waits_already(task: *const u8, target: Target, since: u64) -> Result<bool, Loss> {
+fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
+    let task = visit.task;
     let state = thread_state(task)?;
     if state == ThreadState::DEAD
         || is_on_cpu(task)?
@@ -93,7 +89,7 @@ fn waits_already(task: *const u8, target: Target, since: u64) -> Result<bool, Lo
         return Ok(false);
     }
     let wait = Wait {
-        since,
+        since: visit.at,
         partial: 1,
         key: OffCpuKey {
             pid: Pid(TASK_TGID.read(task)?),
@@ -105,7 +101,7 @@ fn waits_already(task: *const u8, target: Target, since: u64) -> Result<bool, Lo
             _pad: 0,
         },
     };
-    CALLS.begin_new(task as u64, &wait).map(|()| false)
+    CALLS.begin_new(visit.key, &wait).map(|()| false)
 }
 
 /// The current thread leaves the CPU.

@@ -2,17 +2,15 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, add, add_duration, book, calls, comm,
-    current, current_tgid, is_on_cpu, now, pass, rows, sample, selected, selected_task,
-    task_selected, thread_state,
+    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, add_duration, book, calls,
+    comm, current, current_tgid, is_on_cpu, now, rows, sample, selected, selected_task,
+    task_selected, thread_state, visit,
 };
 use aya_ebpf::{
     Global, helpers::generated::bpf_get_smp_processor_id, programs::RawTracePointContext,
 };
 use tracers::{
-    Pid, Target, Text16, ThreadState,
-    control::Pass,
-    program,
+    Pid, Target, Text16, ThreadState, program,
     run_queue::{RunQueueKey, RunQueueValue},
 };
 
@@ -73,34 +71,31 @@ fn wait(task: *const u8, target: Target) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let task = ctx.object();
-    let Some(pass) = pass() else {
+    let Some(visit) = visit(ctx) else {
         return;
     };
-    if task.is_null() {
-        return;
-    }
-    if pass.which == Pass::LAST {
-        if let Some(wait) = CALLS.end_of(task as u64) {
-            book(waited(task, &wait, pass.at, 1));
+    if visit.is_last {
+        if let Some(wait) = CALLS.end_of(visit.key) {
+            book(waited(visit.task, &wait, visit.at, 1));
         }
-    } else if let Some(target) = selected_task(task) {
-        book(waits_already(task, target, pass.at));
+    } else if let Some(target) = selected_task(visit.task) {
+        book(waits_already(&visit, target));
     }
 }
 
 /// A thread that waits for a CPU when the trace begins.
 #[inline(always)]
-fn waits_already(task: *const u8, target: Target, since: u64) -> Result<bool, Loss> {
+fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
+    let task = visit.task;
     if thread_state(task)? != ThreadState::RUNNING || is_on_cpu(task)? {
         return Ok(false);
     }
     let wait = Wait {
-        since,
+        since: visit.at,
         target,
         partial: 1,
     };
-    CALLS.begin_new(task as u64, &wait).map(|()| false)
+    CALLS.begin_new(visit.key, &wait).map(|()| false)
 }
 
 /// `(bool preempt, struct task_struct *prev, struct task_struct *next)`.

@@ -6,15 +6,13 @@
 #![no_main]
 use agent_ebpf::{
     GROUP_THROTTLED_TIME, IteratorContext, Loss, Switch, TASK_COMM, TASK_GROUP_LEADER, TASK_PID,
-    TASK_TGID, add, book, calls, comm, current, is_on_cpu, kernel_fields, limited_group, masked,
-    now, pass, rows, selected, selected_task, task_selected, thread_state, typed_current,
+    TASK_TGID, Visit, add, book, calls, comm, current, is_on_cpu, kernel_fields, limited_group,
+    masked, now, rows, selected, selected_task, task_selected, thread_state, typed_current, visit,
     waits_for,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{
-    Pid, Target, Text16, ThreadState,
-    control::Pass,
-    program,
+    Pid, Target, Text16, ThreadState, program,
     time_budget::{TimeBudgetKey, TimeBudgetValue},
 };
 
@@ -54,25 +52,22 @@ calls!(Thread);
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let task = ctx.object();
-    let Some(pass) = pass() else {
+    let Some(visit) = visit(ctx) else {
         return;
     };
-    if task.is_null() {
-        return;
-    }
-    if pass.which == Pass::LAST {
-        if let Some(thread) = CALLS.leave_of(task as u64) {
-            book(end(task, thread, pass.at));
+    if visit.is_last {
+        if let Some(thread) = CALLS.leave_of(visit.key) {
+            book(end(visit.task, thread, visit.at));
         }
-    } else if let Some(target) = selected_task(task) {
-        book(already(task, target, pass.at));
+    } else if let Some(target) = selected_task(visit.task) {
+        book(already(&visit, target));
     }
 }
 
 /// A thread that is there when the trace begins.
 #[inline(always)]
-fn already(task: *const u8, target: Target, at: u64) -> Result<bool, Loss> {
+fn already(visit: &Visit, target: Target) -> Result<bool, Loss> {
+    let task = visit.task;
     if TASK_PID.read(task)? == 0 {
         return Ok(false);
     }
@@ -82,8 +77,8 @@ fn already(task: *const u8, target: Target, at: u64) -> Result<bool, Loss> {
         ThreadState::RUNNING => QUEUED,
         _ => WAITS + waits_for(task)? as u32,
     };
-    let thread = begin(task, target, phase, at)?;
-    CALLS.begin_new(task as u64, &thread).map(|()| false)
+    let thread = begin(task, target, phase, visit.at)?;
+    CALLS.begin_new(visit.key, &thread).map(|()| false)
 }
 
 #[inline(always)]
