@@ -31,6 +31,18 @@ pub fn current() -> *const u8 {
     unsafe { bpf_get_current_task() as *const u8 }
 }
 
+/// Flag of a thread that exits, set before sched_process_exit: PF_EXITING, include/linux/sched.h.
+const EXITING: u32 = 4;
+
+/// Returns whether a thread is exiting.
+///
+/// # Errors
+/// Where the task cannot be read.
+#[inline(always)]
+pub fn is_exiting(task: *const u8) -> Result<bool, i32> {
+    Ok(TASK_FLAGS.read(task)? & EXITING != 0)
+}
+
 /// Returns the time of CLOCK_BOOTTIME, ns.
 #[inline(always)]
 pub fn now() -> u64 {

@@ -3,11 +3,12 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_PID, TASK_TGID, Visit, add, add_duration, book,
-    calls, comm, is_on_cpu, now, rows, sample, selected, selected_task, task_selected, visit,
+    calls, comm, current, is_exiting, is_on_cpu, now, rows, sample, selected, selected_task,
+    task_selected, visit,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{
-    Pid, Target, Text16, ThreadState,
+    Pid, Target, Text16,
     cpu_distribution::{CpuDistributionKey, CpuDistributionValue},
     program,
 };
@@ -32,9 +33,6 @@ fn sched_switch(ctx: &RawTracePointContext) {
     let switch = Switch::of(ctx);
     if let Some(target) = selected() {
         book(change(switch.prev, target, 0));
-        if switch.state() == Ok(ThreadState::DEAD) {
-            CALLS.leave();
-        }
     }
     match task_selected(switch.next) {
         Ok(Some(target)) => book(change(switch.next, target, 1)),
@@ -43,11 +41,19 @@ fn sched_switch(ctx: &RawTracePointContext) {
     }
 }
 
+/// `(struct task_struct *p, …)`: the last stretch of a thread ends.
+#[program(raw_tp = "sched_process_exit")]
+fn sched_process_exit(_: &RawTracePointContext) {
+    if let Some(stretch) = CALLS.leave() {
+        book(ended(current(), &stretch, now()));
+    }
+}
+
 /// A stretch of a thread ends, and another begins.
 #[inline(always)]
 fn change(task: *const u8, target: Target, runs: u32) -> Result<bool, Loss> {
     // The idle thread of each CPU.
-    if TASK_PID.read(task)? == 0 {
+    if TASK_PID.read(task)? == 0 || is_exiting(task)? {
         return Ok(false);
     }
     let now = now();

@@ -6,9 +6,9 @@
 #![no_main]
 use agent_ebpf::{
     GROUP_THROTTLED_TIME, IteratorContext, Loss, Switch, TASK_COMM, TASK_GROUP_LEADER, TASK_PID,
-    TASK_TGID, Visit, add, book, calls, comm, current, is_on_cpu, kernel_fields, limited_group,
-    masked, now, rows, selected, selected_task, task_selected, thread_state, typed_current, visit,
-    waits_for,
+    TASK_TGID, Visit, add, book, calls, comm, current, is_exiting, is_on_cpu, kernel_fields,
+    limited_group, masked, now, rows, selected, selected_task, task_selected, thread_state,
+    typed_current, visit, waits_for,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{
@@ -159,6 +159,14 @@ fn sched_switch(ctx: &RawTracePointContext) {
     }
 }
 
+/// `(struct task_struct *p, …)`: a thread ends. What it still does is not in its time.
+#[program(raw_tp = "sched_process_exit")]
+fn sched_process_exit(_: &RawTracePointContext) {
+    if let Some(thread) = CALLS.leave_of(current() as u64) {
+        book(end(current(), thread, now()));
+    }
+}
+
 /// The current thread leaves the CPU.
 #[inline(always)]
 fn leaves(switch: &Switch, target: Target, now: u64) -> Result<bool, Loss> {
@@ -167,17 +175,13 @@ fn leaves(switch: &Switch, target: Target, now: u64) -> Result<bool, Loss> {
         return Ok(false);
     }
     let phase = match switch.state()? {
-        ThreadState::DEAD => {
-            return match CALLS.leave_of(switch.prev as u64) {
-                Some(thread) => end(switch.prev, thread, now),
-                None => Ok(false),
-            };
-        }
+        ThreadState::DEAD => return Ok(false),
         ThreadState::RUNNING => QUEUED,
         _ => WAITS + waits_for(typed_current())? as u32,
     };
     match CALLS.end_of(switch.prev as u64) {
         Some(thread) => change(switch.prev, thread, phase, now),
+        None if is_exiting(switch.prev)? => Ok(false),
         None => new(switch.prev, target, phase),
     }
 }

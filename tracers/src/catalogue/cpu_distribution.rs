@@ -43,6 +43,7 @@ impl Tracer for CpuDistribution {
     const FAMILY: Family = Family::Cpu;
     const POINTS: &'static [&'static [Point]] = &[&[
         iter("task").by("each_task"),
+        raw_tp("sched_process_exit"),
         raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]),
     ]];
     const COST: &'static str = "about 0.5 µs per context switch of the target, 0.1 µs of everything else";
