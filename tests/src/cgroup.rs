@@ -73,6 +73,24 @@ impl Cgroup {
         None
     }
 
+    /// Creates a cgroup with a CPU quota in µs per period, in the hierarchy that has the cpu controller.
+    pub fn with_cpu_quota(quota: u64, period: u64) -> Self {
+        let first_version = Path::new("/sys/fs/cgroup/cpu");
+        if first_version.join("cpu.shares").exists()
+            || first_version.join("cpu.cfs_quota_us").exists()
+        {
+            let group = new(first_version, &unique());
+            group.write("cpu.cfs_period_us", &period.to_string());
+            group.write("cpu.cfs_quota_us", &quota.to_string());
+            return group;
+        }
+        // The controller may be off below the root until a cgroup asks for it.
+        let _ = fs::write(root().join("cgroup.subtree_control"), "+cpu");
+        let group = Self::new();
+        group.write("cpu.max", &format!("{quota} {period}"));
+        group
+    }
+
     /// A new one of a name, of cgroup v1; none where that is not mounted.
     pub fn of_version_1(name: &str) -> Option<Self> {
         let root = Path::new("/sys/fs/cgroup/memory");

@@ -13,6 +13,8 @@ mod conformance;
 mod cpu_distribution;
 mod cpu_profile;
 mod exec;
+mod interrupts;
+mod locks_kernel;
 mod locks_user;
 mod malloc;
 mod off_cpu;
@@ -26,6 +28,7 @@ mod tcp_connect;
 mod tcp_drop;
 mod tcp_life;
 mod tcp_retransmit;
+mod throttle;
 mod time_budget;
 
 use serde_json::json;

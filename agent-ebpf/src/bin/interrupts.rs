@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracers::{
-    Target, Text16,
+    Bool, Target, Text16,
     interrupts::{InterruptsKey, InterruptsValue},
     program,
 };
@@ -106,7 +106,7 @@ fn irq_handler_exit(ctx: &RawTracePointContext) {
 #[inline(always)]
 fn hard(action: *const u8, number: u32, ns: u64, target: Target) -> Result<bool, Loss> {
     let name = Text16(comm(ACTION_NAME.read(action)?)?);
-    ended(name, number, 0, ns, target)
+    ended(name, number, Bool(0), ns, target)
 }
 
 /// `(unsigned int vec_nr)`.
@@ -131,11 +131,11 @@ fn softirq_exit(ctx: &RawTracePointContext) {
     let ns = now().saturating_sub(begun.since + begun.stolen);
     let number = ctx.arg::<u64>(0) as u32;
     let name = SOFT.get(number as usize).copied().unwrap_or_default();
-    book(ended(Text16(name), number, 1, ns, begun.target));
+    book(ended(Text16(name), number, Bool(1), ns, begun.target));
 }
 
 #[inline(always)]
-fn ended(name: Text16, number: u32, soft: u32, ns: u64, target: Target) -> Result<bool, Loss> {
+fn ended(name: Text16, number: u32, soft: Bool, ns: u64, target: Target) -> Result<bool, Loss> {
     let weight = sample()?;
     let cpu = match PER_CPU.load() {
         // SAFETY: the helper only returns a number.
@@ -147,6 +147,7 @@ fn ended(name: Text16, number: u32, soft: u32, ns: u64, target: Target) -> Resul
         number,
         cpu,
         soft,
+        _pad: [0; 3],
         target,
     };
     let row = TABLE.row(&key, weight)?;

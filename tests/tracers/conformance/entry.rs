@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) only: &'static [(&'static str, &'static str)],
     /// The most that a process causes in such rows in addition to the step.
     pub(crate) besides: u64,
+    /// How many per cent of the events may be missing: a sampler sees an expected number of them. Others have 0.
+    pub(crate) missing_percent: u64,
     /// The number of times that stands for one in the checks: more than `besides`.
     pub(crate) unit: u64,
     /// The number of times in the storm: more events than a ring buffer of 4 KiB holds.
@@ -106,6 +108,7 @@ impl Entry {
             options: &[],
             only: &[],
             besides: 0,
+            missing_percent: 0,
             unit: 1,
             storm: 1000,
             late: false,
@@ -164,6 +167,11 @@ impl Entry {
         }
     }
 
+    /// Returns the least number of events that a trace may show of this many.
+    pub(super) fn least(&self, events: u64) -> u64 {
+        events - events * self.missing_percent / 100
+    }
+
     /// Returns the number of events that the step causes in all datasets in this many times; `None` where it causes none.
     pub(super) fn truth_of_all(&self, times: u64) -> Option<u64> {
         let each = match self.expects {
@@ -216,7 +224,7 @@ impl Entry {
         let besides = if most == 0 { 0 } else { self.besides };
         // Since Linux 7.0 the kernel may skip program runs; the account counts them.
         assert!(
-            seen + account.missed_runs >= least && seen <= most + besides,
+            seen + account.missed_runs >= self.least(least) && seen <= most + besides,
             "{seen} events, expected {least} to {most} and up to {besides} more: {} {rows:?}",
             account.raw
         );

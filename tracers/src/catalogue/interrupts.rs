@@ -20,7 +20,9 @@ pub struct Interrupts {
     pub cpu: u32,
     /// Whether it is a soft interrupt.
     #[key]
-    pub soft: u32,
+    pub soft: Bool,
+    #[key]
+    pub _pad: [u8; 3],
     /// Target that was interrupted.
     #[key]
     pub target: Target,

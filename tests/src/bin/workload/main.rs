@@ -66,6 +66,8 @@ fn step(args: &[OsString]) {
         "timed" => process::timed(args),
         "time-of" => process::time_of(args),
         "burn" => process::burn(number(&args[0])),
+        // Ticks of 4 ms: CONFIG_HZ is 250.
+        "burn-ticks" => process::burn(4 * number(&args[0])),
         "burn-unevenly" => process::burn_unevenly(number(&args[0])),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // The process or thread of the rest of the step.
@@ -146,6 +148,7 @@ fn step(args: &[OsString]) {
         "serve-by-child" => network::serve_by_child(args),
         // Memory.
         "allocate" => allocate::by(&args[0], number(&args[1]), number(&args[2])),
+        "map-and-unmap" => raw::map_and_unmap(number(&args[0])),
         "touch" => memory::touch(number(&args[0]), &args[1]),
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),
         "write-after-fork" => memory::write_after_fork(number(&args[0])),

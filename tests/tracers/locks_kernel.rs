@@ -1,0 +1,31 @@
+//! `locks_kernel` against threads that contend for the lock of their address space.
+
+use tests::{Trace, Workload, needs, sum};
+
+#[test]
+fn threads_that_map_memory_at_once_wait_for_the_lock_of_their_address_space() {
+    needs!("locks_kernel");
+    let mut workload = Workload::behind_gate("comm a_mapper , threads 4 map-and-unmap 20000");
+    let trace = Trace::of("locks_kernel").of_process(&workload).start();
+    let began = std::time::Instant::now();
+    workload.finish();
+    let most = 5 * began.elapsed().as_nanos() as u64;
+    let outcome = trace.finish();
+    outcome.complete();
+    let rows: Vec<_> = outcome
+        .rows
+        .iter()
+        .filter(|row| row["lock"].to_string().contains("write"))
+        .collect();
+    let (waits, total) = (sum(&rows, "waits"), sum(&rows, "total_ns"));
+    assert!(waits >= 10, "{:?}", outcome.rows);
+    assert!((1..most).contains(&total), "{total} of {most}");
+    let is_of_mmap = |row: &&&serde_json::Value| {
+        let stack = row["kernel_stack"].as_array().unwrap();
+        stack
+            .iter()
+            .any(|frame| frame["name"].as_str().unwrap().contains("map"))
+    };
+    let of_mmap: Vec<_> = rows.iter().filter(is_of_mmap).copied().collect();
+    assert!(sum(&of_mmap, "waits") * 2 >= waits, "{rows:?}");
+}
