@@ -1,15 +1,19 @@
 //! `cpu_profile` against functions of which the CPU time is known.
 
-use crate::conformance::{Entry, Expects, Identity, conforms};
+use crate::{
+    conformance::{Entry, Expects, Identity, conforms},
+    has_frame,
+};
 use serde_json::Value;
 use tests::{Outcome, Report, Trace, Workload, needs, sum};
 
-/// The entry of the conformance suite: a sample for each tick of 4 ms, CONFIG_HZ being 250.
+/// The entry of the conformance suite: a sample for each tick of 4 ms, CONFIG_HZ being 250. A virtual CPU that waits for a real one has no
+/// ticks.
 const CONFORMANCE: Entry = Entry {
     identity: Identity::of_process("pid"),
     options: &["--frequency", "1000"],
-    besides: 15,
-    missing_percent: 25,
+    besides: 40,
+    missing_percent: 60,
     unit: 25,
     storm: 250,
     ..Entry::of("cpu_profile", "burn-ticks {}", Expects::Count(1))
@@ -27,13 +31,11 @@ fn traced(options: &[&str], steps: &str) -> (Outcome, Report) {
     (outcome, report)
 }
 
-/// Rows whose innermost function is this one. The workload has no frame pointers.
+/// Rows of a stack with this function.
 fn rows_in<'a>(outcome: &'a Outcome, function: &str) -> Vec<&'a Value> {
-    let is_in = |row: &&Value| {
-        let name = row["user_stack"][0]["name"].as_str();
-        name.is_some_and(|name| name.contains(function))
-    };
-    outcome.rows.iter().filter(is_in).collect()
+    let rows = outcome.rows.iter();
+    rows.filter(|row| has_frame(row, "user_stack", function))
+        .collect()
 }
 
 /// Whether a count of samples is within three standard deviations of what a share of all of them would be.
@@ -62,10 +64,10 @@ fn functions_have_their_shares_and_all_samples_are_the_cpu_time() {
         within_three_sigma(of_more, of_more + of_less, share),
         "{of_more} and {of_less}, expected a share of {share}"
     );
-    // A sample stands for 1/99 s.
+    // What the thread did before and after that is less than a period of 10.1 ms.
     let burnt = report.number("cpu_ns");
     assert!(
-        time.abs_diff(burnt) <= burnt / 20,
+        time.abs_diff(burnt) <= burnt / 100 + 10_100_000,
         "samples of {time} ns, {burnt} ns burnt"
     );
 }
@@ -73,17 +75,26 @@ fn functions_have_their_shares_and_all_samples_are_the_cpu_time() {
 #[test]
 fn the_frequency_is_the_rate_of_samples() {
     needs!("cpu_profile");
-    for frequency in ["19", "99", "199"] {
-        let (outcome, report) = traced(
-            &["--frequency", frequency],
-            "comm a_burner , time-of burn 3000",
-        );
-        let seconds = report.number("cpu_ns") as f64 / 1e9;
-        let samples = sum(&outcome.rows_where("comm", "a_burner"), "samples") as f64;
-        let expected = frequency.parse::<f64>().unwrap() * seconds;
+    let mut workload = Workload::behind_gate("comm a_burner , burn 4000");
+    // The last one samples every tick, of which there are 250 per second: a virtual CPU that waits for a real one has no ticks.
+    let traces = ["19", "99", "199", "1000"].map(|frequency| {
+        let trace = Trace::of("cpu_profile").with(&["--frequency", frequency]);
+        (frequency, trace.of_process(&workload).start())
+    });
+    workload.finish();
+    let samples = traces.map(|(frequency, trace)| {
+        let outcome = trace.finish();
+        outcome.complete();
+        let samples = sum(&outcome.rows_where("comm", "a_burner"), "samples");
+        (frequency.parse::<u64>().unwrap(), samples)
+    });
+    let (_, ticks) = samples[3];
+    assert!((400..=1050).contains(&ticks), "{ticks} ticks");
+    for (frequency, samples) in &samples[..3] {
+        let expected = frequency * ticks / 250;
         assert!(
-            (samples - expected).abs() <= expected * 0.05 + 3.0,
-            "{samples} samples, expected {expected}"
+            samples.abs_diff(expected) <= expected / 20 + 5,
+            "{samples} samples at {frequency} Hz, expected {expected}"
         );
     }
 }

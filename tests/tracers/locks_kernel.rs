@@ -1,5 +1,6 @@
 //! `locks_kernel` against threads that contend for the lock of their address space.
 
+use crate::has_frame;
 use tests::{Trace, Workload, needs, sum};
 
 #[test]
@@ -20,12 +21,9 @@ fn threads_that_map_memory_at_once_wait_for_the_lock_of_their_address_space() {
     let (waits, total) = (sum(&rows, "waits"), sum(&rows, "total_ns"));
     assert!(waits >= 10, "{:?}", outcome.rows);
     assert!((1..most).contains(&total), "{total} of {most}");
-    let is_of_mmap = |row: &&&serde_json::Value| {
-        let stack = row["kernel_stack"].as_array().unwrap();
-        stack
-            .iter()
-            .any(|frame| frame["name"].as_str().unwrap().contains("map"))
-    };
-    let of_mmap: Vec<_> = rows.iter().filter(is_of_mmap).copied().collect();
+    let of_mmap = rows
+        .iter()
+        .filter(|row| has_frame(row, "kernel_stack", "map"));
+    let of_mmap: Vec<_> = of_mmap.copied().collect();
     assert!(sum(&of_mmap, "waits") * 2 >= waits, "{rows:?}");
 }

@@ -31,9 +31,17 @@ mod tcp_retransmit;
 mod throttle;
 mod time_budget;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use tests::{Report, Wanted, Workload, cgroup_of};
+
+/// Returns whether a stack of a row has a frame with this in its name.
+fn has_frame(row: &Value, column: &str, part: &str) -> bool {
+    let frames = row[column].as_array().unwrap().iter();
+    frames
+        .filter_map(|frame| frame["name"].as_str())
+        .any(|name| name.contains(part))
+}
 
 /// Columns that are wanted, and their values.
 type Columns = Vec<(&'static str, Wanted)>;

@@ -1,6 +1,9 @@
 //! `off_cpu` against a workload whose waits are known.
 
-use crate::conformance::{Entry, Expects, Identity, conforms};
+use crate::{
+    conformance::{Entry, Expects, Identity, conforms},
+    has_frame,
+};
 use serde_json::Value;
 use tests::{Outcome, Report, Trace, Workload, needs, sum};
 
@@ -56,23 +59,14 @@ fn a_sleep_is_a_wait_of_its_stack() {
     needs!("off_cpu");
     let (outcome, _) = traced(&[], "comm a_sleeper , nanosleep 20 25");
     let rows = of(&outcome, "a_sleeper");
-    let is_sleep = |row: &&&Value| {
-        let stack = row["kernel_stack"].as_array().unwrap();
-        let named = |frame: &Value| {
-            frame["name"]
-                .as_str()
-                .unwrap_or_default()
-                .contains("nanosleep")
-        };
-        row["state"] == "sleeping" && stack.iter().any(named)
-    };
+    let is_sleep =
+        |row: &&&Value| row["state"] == "sleeping" && has_frame(row, "kernel_stack", "nanosleep");
     let sleeps: Vec<&Value> = rows.iter().filter(is_sleep).copied().collect();
     assert_eq!(sum(&sleeps, "waits"), 25, "{rows:?}");
     let slept = sum(&sleeps, "total_ns");
     assert!((500_000_000..750_000_000).contains(&slept), "{slept}");
     for row in sleeps {
-        let innermost = row["user_stack"][0]["name"].as_str().unwrap();
-        assert!(innermost.contains("nanosleep"), "{row}");
+        assert!(has_frame(row, "user_stack", "nanosleep"), "{row}");
     }
 }
 

@@ -2,11 +2,14 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current_comm, interrupted_stack, kernel_fields, kernel_functions, rows,
-    sample, selected, user_stack,
+    Loss, add, book, current, current_comm, interrupted_stack, kernel_fields, kernel_functions,
+    rows, sample, selected, user_stack,
 };
 use aya_ebpf::{
-    Global, helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray,
+    Global,
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
 use tracers::{
@@ -34,6 +37,7 @@ kernel_functions! {
 kernel_fields! {
     TIMER_FUNCTION = hrtimer.function: u64;
     TIMER_EXPIRES = hrtimer.node.expires: u64;
+    TASK_RUNTIME = task_struct.se.sum_exec_runtime: u64;
 }
 
 /// What is known of a CPU's tick.
@@ -44,6 +48,10 @@ struct Tick {
     /// Its period, ns: the shortest time between two; 0 before the second one. An idle CPU leaves ticks out.
     period: u64,
 }
+
+/// CPU time of a thread at its last sample, ns, by thread ID.
+#[map]
+static RUNTIMES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
 
 #[map]
 static TICKS: PerCpuArray<Tick> = PerCpuArray::with_max_entries(1, 0);
@@ -94,8 +102,29 @@ fn due(expires: u64) -> Option<u64> {
     }
 }
 
+/// Returns the CPU time that the current thread had since its last sample; `period` at its first one.
+///
+/// So the sum of a thread's samples is its CPU time even where ticks are missing: a virtual CPU that waits for a real one has none.
 #[inline(always)]
-fn profile(ctx: &RawTracePointContext, ns: u64, target: Target) -> Result<bool, Loss> {
+fn runtime(period: u64) -> Result<u64, Loss> {
+    let (thread, now) = (
+        bpf_get_current_pid_tgid() as u32,
+        TASK_RUNTIME.read(current())?,
+    );
+    // SAFETY: copied at once.
+    let before = unsafe { RUNTIMES.get(&thread) }.copied();
+    RUNTIMES
+        .insert(&thread, &now, 0)
+        .map_err(|_| Loss::MapFull)?;
+    Ok(match before {
+        Some(before) if before <= now => now - before,
+        // A new thread, with the ID of an old one.
+        Some(_) | None => period,
+    })
+}
+
+#[inline(always)]
+fn profile(ctx: &RawTracePointContext, period: u64, target: Target) -> Result<bool, Loss> {
     let pid_tgid = bpf_get_current_pid_tgid();
     // The idle thread of each CPU.
     if pid_tgid == 0 {
@@ -108,6 +137,7 @@ fn profile(ctx: &RawTracePointContext, ns: u64, target: Target) -> Result<bool, 
         return Ok(false);
     }
     let weight = sample()?;
+    let ns = runtime(period)?;
     let key = CpuProfileKey {
         pid: Pid((pid_tgid >> 32) as u32),
         tid: match PER_THREAD.load() {
@@ -125,6 +155,7 @@ fn profile(ctx: &RawTracePointContext, ns: u64, target: Target) -> Result<bool, 
     };
     let row = TABLE.row(&key, weight)?;
     add(&mut row.samples, weight);
-    add(&mut row.cpu_ns, ns * weight);
+    // The time since the last sample of all counts for those that `sample` leaves out too.
+    add(&mut row.cpu_ns, ns);
     Ok(true)
 }

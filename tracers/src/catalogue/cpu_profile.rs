@@ -7,6 +7,7 @@ use crate::{Class, Family, Tracer, prelude::*};
 /// sampled, so that the mean is exact. A higher frequency has no effect. Work that is synchronized with the tick is over- or
 /// underrepresented, code that runs with interrupts off is attributed to the code after it, and CPUs without a tick
 /// (`nohz_full`) have no samples.
+/// A sample stands for the CPU time of its thread since the thread's last sample, so that the sum is the CPU time of the thread.
 /// A sample in user mode has a user stack. A sample in the kernel has both stacks.
 #[event]
 pub struct CpuProfile {
@@ -34,7 +35,7 @@ pub struct CpuProfile {
     /// Number of samples.
     #[count]
     pub samples: u64,
-    /// CPU time that the samples stand for.
+    /// CPU time of the threads since the samples before.
     #[sum]
     pub cpu_ns: u64,
 }
