@@ -51,7 +51,7 @@ fn quota_and_throttled_periods_are_those_of_cpu_stat() {
     );
     for (column, [before, after]) in [
         ("periods", [before[0], after[0]]),
-        ("throttled", [before[1], after[1]]),
+        ("used_up", [before[1], after[1]]),
     ] {
         assert!(
             (before..=after).contains(&sum(&rows, column)),

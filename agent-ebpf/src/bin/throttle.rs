@@ -52,7 +52,7 @@ fn limited(ctx: &IteratorContext, group: *const u8, target: Target) -> Result<bo
             quota_ns: GROUP_QUOTA.read(group)?,
             period_ns: GROUP_PERIOD.read(group)?,
             periods: GROUP_PERIODS.read(group)?.into(),
-            throttled: GROUP_THROTTLED.read(group)?.into(),
+            used_up: GROUP_THROTTLED.read(group)?.into(),
             throttled_ns: GROUP_THROTTLED_TIME.read(group)?,
         },
     )

@@ -29,8 +29,8 @@ rows!(TimeBudgetKey => TimeBudgetValue, 8192);
 struct Thread {
     /// When the phase began, ns of CLOCK_BOOTTIME.
     since: u64,
-    /// When the thread began, or the trace.
-    began: u64,
+    /// Until when its time is in `wall_ns`.
+    counted: u64,
     /// CPU time that is not divided into user and kernel yet.
     pending: u64,
     /// What the kernel had counted when CPU time was last divided.
@@ -85,7 +85,7 @@ fn already(visit: &Visit, target: Target) -> Result<bool, Loss> {
 fn begin(task: *const u8, target: Target, phase: u32, at: u64) -> Result<Thread, Loss> {
     Ok(Thread {
         since: at,
-        began: at,
+        counted: at,
         pending: 0,
         utime: TASK_UTIME.read(task)?,
         stime: TASK_STIME.read(task)?,
@@ -165,6 +165,26 @@ fn sched_process_exit(_: &RawTracePointContext) {
     if let Some(thread) = CALLS.leave_of(current() as u64) {
         book(end(current(), thread, now()));
     }
+}
+
+/// `(struct task_struct *task, const char *comm)`: a thread gets another name, by execve(2) too. Its time so far belongs to the old one.
+#[program(raw_tp = "task_rename")]
+fn task_rename(ctx: &RawTracePointContext) {
+    let task: *const u8 = ctx.arg(0);
+    // Another one's name is changed by /proc/PID/comm; that one's phase may change meanwhile.
+    if task == current()
+        && let Some(thread) = CALLS.end_of(task as u64)
+    {
+        book(rename(task, thread, now()));
+    }
+}
+
+#[inline(always)]
+fn rename(task: *const u8, mut thread: Thread, now: u64) -> Result<bool, Loss> {
+    let charged = charge(task, &mut thread, now, true);
+    thread.since = now;
+    CALLS.begin_of(task as u64, &thread)?;
+    charged.map(|()| true)
 }
 
 /// The current thread leaves the CPU.
@@ -250,8 +270,7 @@ fn charge(task: *const u8, thread: &mut Thread, now: u64, last: bool) -> Result<
         thread.pending = 0;
         (thread.utime, thread.stime) = (utime, stime);
     }
-    if last {
-        add(&mut row.wall_ns, now.saturating_sub(thread.began));
-    }
+    add(&mut row.wall_ns, now.saturating_sub(thread.counted));
+    thread.counted = now;
     Ok(())
 }

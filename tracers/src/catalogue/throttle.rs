@@ -26,7 +26,7 @@ pub struct Throttle {
     pub periods: u64,
     /// Number of periods in which the quota was used up.
     #[max]
-    pub throttled: u64,
+    pub used_up: u64,
     /// Total time that CPUs of the cgroup were throttled.
     #[max]
     pub throttled_ns: u64,

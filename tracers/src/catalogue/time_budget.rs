@@ -79,6 +79,7 @@ impl Tracer for TimeBudget {
         raw_tp("sched_wakeup"),
         raw_tp("sched_wakeup_new"),
         raw_tp("sched_process_exit"),
+        raw_tp("task_rename").with(&[(0, "struct task_struct *")]),
         raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]),
     ]];
     const COST: &'static str = "about 1 µs per context switch of the target, 0.1 µs of everything else";
