@@ -56,7 +56,7 @@ fn each_task(ctx: &IteratorContext) {
         return;
     };
     if visit.is_last {
-        if let Some(thread) = CALLS.leave_of(visit.key) {
+        if let Some(thread) = CALLS.end_of(visit.key) {
             book(end(visit.task, thread, visit.at));
         }
     } else if let Some(target) = selected_task(visit.task) {
