@@ -53,9 +53,11 @@ pub fn read_both<A: Copy, B: Copy, const WORDS: usize>(
 }
 
 /// The byte offset of a field of type `T` in a kernel struct.
-#[repr(transparent)]
+#[repr(C)]
 pub struct Field<T> {
     offset: Global<u32>,
+    /// Bytes that a read takes. The loader compares it with the field: a kernel may have made the field smaller.
+    width: u32,
     value: PhantomData<fn() -> T>,
 }
 
@@ -71,6 +73,7 @@ impl<T> Field<T> {
     pub const fn new() -> Self {
         Self {
             offset: Global::new(Self::ABSENT),
+            width: size_of::<T>() as u32,
             value: PhantomData,
         }
     }

@@ -9,7 +9,8 @@ use tracers::control::Pass;
 static PASS: Array<Pass> = Array::with_max_entries(1, 0);
 
 kernel_fields! {
-    TASK_ON_CPU = task_struct.on_cpu: i32;
+    // An int before 7.0, of which this is the low byte; a byte since then.
+    TASK_ON_CPU = task_struct.on_cpu: u8;
 }
 
 /// A task that a pass visits.

@@ -97,6 +97,38 @@ impl Btf {
         Some(bits)
     }
 
+    /// Returns the size of a field in bytes; `None` for one of some bits.
+    pub(crate) fn size(&self, of: &str, path: &[&str]) -> Option<u32> {
+        let mut at = self.find_struct(of)?;
+        let (last, path) = path.split_last()?;
+        for field in path {
+            let (_, ty) = self.member(at, field, 8)?;
+            at = self.resolve(ty)?;
+        }
+        let (bits, ty) = self.member(at, last, 8)?;
+        (bits % 8 == 0).then(|| self.size_of(ty, 16))?
+    }
+
+    /// Returns the size of a type in bytes, followed through this many others.
+    fn size_of(&self, id: u32, depth: u8) -> Option<u32> {
+        const POINTER_BYTES: u32 = 8;
+        let at = self.at(id)?;
+        let depth = depth.checked_sub(1)?;
+        match self.kind(at) {
+            INT | STRUCT | UNION | ENUM | ENUM64 => Some(self.word(at + 8)),
+            PTR => Some(POINTER_BYTES),
+            TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => {
+                self.size_of(self.word(at + 8), depth)
+            }
+            // The type of an element, that of its index, and the number of elements.
+            ARRAY => {
+                let each = self.size_of(self.word(at + 12), depth)?;
+                each.checked_mul(self.word(at + 20))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the value of a constant of any enum.
     pub(crate) fn constant(&self, name: &str) -> Option<u32> {
         let name = self.string(name)?;

@@ -223,12 +223,15 @@ impl Kernel {
         tracer: &str,
         programs: impl Iterator<Item = &'a str>,
     ) -> Option<String> {
-        let named = named(object(tracer)?, programs)?;
-        let needed = named.iter().filter_map(|symbol| Wanted::parse(symbol));
-        let mut missing = needed.filter(|one| !one.optional && one.find(self).is_none());
-        missing
-            .next()
-            .map(|missing| format!("this kernel has no {}", missing.name))
+        let object = object(tracer)?;
+        let named = named(object, programs)?;
+        let needed = wanted(object).into_iter();
+        let needed = needed.filter(|one| named.contains(&one.symbol) && !one.optional);
+        let mut missing = needed.filter(|one| one.find(self).is_none());
+        missing.next().map(|missing| match missing.width {
+            0 => format!("this kernel has no {}", missing.name),
+            width => format!("this kernel has no {} of {width} bytes", missing.name),
+        })
     }
 }
 
@@ -241,12 +244,14 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     optional: bool,
     fact: Fact,
+    /// Bytes that a program reads of a field; 0 for other facts.
+    width: u32,
 }
 
 /// A kind of fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fact {
-    /// The offset of a field, a `u32`.
+    /// The offset of a field and the bytes that are read of it, two `u32`: `Field` of `agent-ebpf/src/field.rs`.
     Field,
     /// The offset of a field of one bit, in bits, a `u32`.
     Bit,
@@ -257,7 +262,8 @@ enum Fact {
 }
 
 impl Wanted {
-    fn parse(symbol: &str) -> Option<Self> {
+    /// Parses a global with this value in the object.
+    fn parse(symbol: &str, value: &[u8]) -> Option<Self> {
         const PREFIXES: [(&str, bool, Fact); 7] = [
             ("KBIT_", false, Fact::Bit),
             ("KOFF_", false, Fact::Field),
@@ -275,22 +281,36 @@ impl Wanted {
             name: rest.replace("_DOT_", ".").replace("_OR_", " or "),
             optional,
             fact,
+            width: match fact {
+                Fact::Field => u32::from_ne_bytes(*value.get(4..)?.first_chunk()?),
+                Fact::Bit | Fact::Constant | Fact::Function => 0,
+            },
         })
     }
 
-    /// Returns the value of the global, as bytes.
+    /// Returns the struct and the path to the field in it.
+    fn path(&self) -> Option<(&str, Vec<&str>)> {
+        let mut parts = self.name.split('.');
+        Some((parts.next()?, parts.collect()))
+    }
+
+    /// Returns the value of the global, as bytes; `None` if this kernel has no such thing, or a smaller field than programs read.
     pub(crate) fn find(&self, kernel: &Kernel) -> Option<Vec<u8>> {
         let number = match self.fact {
             Fact::Constant => kernel.btf.constant(&self.name)?,
-            Fact::Field | Fact::Bit => {
-                let mut parts = self.name.split('.');
-                let of = parts.next()?;
-                let bits = kernel.btf.bits(of, &parts.collect::<Vec<_>>())?;
-                if self.fact == Fact::Bit {
-                    bits
-                } else {
-                    bits / 8
+            Fact::Bit => {
+                let (of, path) = self.path()?;
+                kernel.btf.bits(of, &path)?
+            }
+            Fact::Field => {
+                let (of, path) = self.path()?;
+                let offset = kernel.btf.offset(of, &path)?;
+                // A flexible array has no size. One of some bits, or of an unknown type, has none here either.
+                let size = kernel.btf.size(of, &path).filter(|size| *size > 0);
+                if size.is_some_and(|size| size < self.width) {
+                    return None;
                 }
+                return Some([offset, self.width].map(u32::to_ne_bytes).concat());
             }
             Fact::Function => {
                 let addresses = kernel.functions();
@@ -358,13 +378,16 @@ fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<B
 
 /// Returns all facts that an object requests.
 pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
-    use object::{Object, ObjectSymbol};
+    use object::{Object, ObjectSection, ObjectSymbol};
     let Ok(file) = object::File::parse(object) else {
         return Vec::new();
     };
-    file.symbols()
-        .filter_map(|symbol| Wanted::parse(symbol.name().ok()?))
-        .collect()
+    let parse = |symbol: object::Symbol<'_, '_>| {
+        let section = file.section_by_index(symbol.section_index()?).ok()?;
+        let value = section.data_range(symbol.address(), symbol.size()).ok()??;
+        Wanted::parse(symbol.name().ok()?, value)
+    };
+    file.symbols().filter_map(parse).collect()
 }
 
 #[cfg(test)]
