@@ -262,9 +262,9 @@ fn charge(task: *const u8, thread: &mut Thread, now: u64, last: bool) -> Result<
             user = 1;
         }
     }
-    if user + kernel > 0 {
-        let share = user * 1024 / (user + kernel);
-        let of_user = (thread.pending >> 10) * share + ((thread.pending & 1023) * share >> 10);
+    // A share in 1024ths: the time times a sum of CPU times would not fit in 64 bits.
+    if let Some(share) = (user * 1024).checked_div(user + kernel) {
+        let of_user = (thread.pending >> 10) * share + (((thread.pending & 1023) * share) >> 10);
         add(&mut row.user_ns, of_user);
         add(&mut row.kernel_ns, thread.pending - of_user);
         thread.pending = 0;
