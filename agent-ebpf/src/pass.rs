@@ -1,8 +1,8 @@
 //! Passes over all tasks when a trace begins and when it ends: `engine/src/load/pass.rs`.
 
-use crate::{IteratorContext, kernel_fields};
+use crate::{Calls, IteratorContext, Loss, book, kernel_fields, selected_task};
 use aya_ebpf::{macros::map, maps::Array};
-use tracers::control::Pass;
+use tracers::{Target, control::Pass};
 
 /// The pass that is under way. The loader writes it before each.
 #[map]
@@ -19,26 +19,45 @@ pub struct Visit {
     pub task: *const u8,
     /// Its address, for maps.
     pub key: u64,
-    /// Whether the pass is the one at the end of the trace.
-    pub is_last: bool,
     /// The time of the pass, ns of CLOCK_BOOTTIME.
     pub at: u64,
 }
 
-/// Returns the task that the iterator is at; `None` at the end of the pass.
+/// Visits the task that the iterator is at. The first pass gives each selected task to `begin`; the last one ends the calls that are still
+/// under way, and gives each to `end`.
 #[inline(always)]
-pub fn visit(ctx: &IteratorContext) -> Option<Visit> {
+pub fn visit<T: Copy>(
+    ctx: &IteratorContext,
+    calls: &Calls<T>,
+    begin: impl FnOnce(&Visit, Target) -> Result<bool, Loss>,
+    end: impl FnOnce(&Visit, T) -> Result<bool, Loss>,
+) {
+    let Some((visit, is_last)) = visited(ctx) else {
+        return;
+    };
+    if is_last {
+        if let Some(call) = calls.end_of(visit.key) {
+            book(end(&visit, call));
+        }
+    } else if let Some(target) = selected_task(visit.task) {
+        book(begin(&visit, target));
+    }
+}
+
+/// Returns the task that the iterator is at, and whether the pass is the last one; `None` at the end of the pass.
+#[inline(always)]
+fn visited(ctx: &IteratorContext) -> Option<(Visit, bool)> {
     let pass = PASS.get(0)?;
     let task = ctx.object();
     if task.is_null() {
         return None;
     }
-    Some(Visit {
+    let visit = Visit {
         task,
         key: ctx.address().ok()?,
-        is_last: pass.which == Pass::LAST,
         at: pass.at,
-    })
+    };
+    Some((visit, pass.which == Pass::LAST))
 }
 
 /// Whether a task is on a CPU at this time.

@@ -257,9 +257,7 @@ fn ended(child: Child) -> (Output, String, String) {
 
 /// Any tracer of events: its rows here have the column of nodes alone.
 fn tracer() -> &'static str {
-    let mut all = tracers::ALL.iter();
-    let of_events = all.find(|tracer| tracer.source() == tracers::Source::Ring);
-    of_events.unwrap().name()
+    tracers::of_events().name()
 }
 
 /// Waits until the stream is read, and interrupts.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tests::{Outcome, Trace, Tracing, Workload, folder, needs, until};
-use tracers::{At, Source};
+use tracers::Source;
 
 impl Daemon {
     fn url(&self) -> String {
@@ -132,7 +132,7 @@ async fn a_trace_without_a_row_is_the_same_by_an_agent_as_here_in_every_form() {
             Source::Snapshot => continue,
         }
         let mut points = tracer.points().into_iter().flatten();
-        if points.any(|point| matches!(point.at, At::Iterator(_))) {
+        if points.any(|point| point.at.is_iterator()) {
             // As it has where the trace also looks at what had begun before.
             continue;
         }

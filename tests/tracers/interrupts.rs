@@ -1,7 +1,21 @@
 //! `interrupts` against the kernel's counts of soft interrupts.
 
+use crate::conformance::{Entry, Expects, Identity, conforms};
 use std::fs;
 use tests::{Trace, Workload, needs, sum};
+
+/// The entry of the conformance suite: a datagram over loopback is received in a soft interrupt of its sender.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::NONE,
+    only: &[("name", "NET_RX")],
+    // Those of other senders interrupt the process too.
+    besides: 40,
+    unit: 100,
+    // Where many are pending, the kernel lets a thread of its own have them.
+    missing_percent: 20,
+    ..Entry::of("interrupts", "send-to-itself {}", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
 
 /// The number of soft interrupts of a name on CPU 0: /proc/softirqs.
 fn softirqs(name: &str) -> u64 {

@@ -1,7 +1,41 @@
 //! `locks_kernel` against threads that contend for the lock of their address space.
 
-use crate::has_frame;
+use crate::{
+    conformance::{Entry, Expects, Identity, conforms},
+    has_frame,
+};
 use tests::{Trace, Workload, needs, sum};
+
+/// The entry of the conformance suite.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    // What runs on another CPU may hold a spin lock that the process takes.
+    besides: 10,
+    unit: 20,
+    ..Entry::of("locks_kernel", "contend 1 {}", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
+
+#[test]
+fn waits_for_a_mutex_are_counted_with_their_durations() {
+    needs!("locks_kernel");
+    let mut workload = Workload::behind_gate("timed contend 20 10");
+    let trace = Trace::of("locks_kernel").of_process(&workload);
+    let trace = trace.with(&["--min-wait", "15ms"]).start();
+    let report = workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    let rows: Vec<_> = outcome.rows.iter().collect();
+    assert_eq!(sum(&rows, "waits"), 10, "{rows:?}");
+    for row in &rows {
+        assert!(row["lock"].to_string().contains("mutex"), "{row}");
+    }
+    let (total, took) = (sum(&rows, "total_ns"), report.number("ns"));
+    assert!(
+        (200_000_000..took).contains(&total),
+        "{total} of {took}: {rows:?}"
+    );
+}
 
 /// Names of functions, which the test kernels have not.
 mod here {

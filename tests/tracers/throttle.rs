@@ -1,7 +1,27 @@
 //! `throttle` against cpu.stat of a cgroup with a quota.
 
+use crate::conformance::{Entry, Expects, Identity, Limit, conforms};
 use std::{fs, path::Path, time::Duration};
 use tests::{Cgroup, Trace, Workload, needs, sum};
+
+/// The entry of the conformance suite.
+const CONFORMANCE: Entry = Entry {
+    // The row is the cgroup's that has the quota, whichever of its processes are selected.
+    identity: Identity::NONE,
+    limit: Some(Limit::CpuQuota {
+        us: 50_000,
+        period: 100_000,
+    }),
+    ..Entry::of(
+        "throttle",
+        "getppid {}",
+        Expects::Gauge {
+            column: "quota_ns",
+            at_least: 1_000_000,
+        },
+    )
+};
+conforms!(CONFORMANCE);
 
 /// A field of a cgroup's cpu.stat.
 fn stat(group: &Path, field: &str) -> u64 {

@@ -94,16 +94,9 @@ fn ended(task: *const u8, stretch: &Stretch, end: u64) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let Some(visit) = visit(ctx) else {
-        return;
-    };
-    if visit.is_last {
-        if let Some(stretch) = CALLS.end_of(visit.key) {
-            book(ended(visit.task, &stretch, visit.at));
-        }
-    } else if let Some(target) = selected_task(visit.task) {
-        book(already(&visit, target));
-    }
+    visit(ctx, &CALLS, already, |visit, stretch| {
+        ended(visit.task, &stretch, visit.at)
+    });
 }
 
 /// A thread that runs or waits when the trace begins.

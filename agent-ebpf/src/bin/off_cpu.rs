@@ -65,16 +65,9 @@ fn waited(wait: &Wait, end: u64, partial: u64) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let Some(visit) = visit(ctx) else {
-        return;
-    };
-    if visit.is_last {
-        if let Some(wait) = CALLS.end_of(visit.key) {
-            book(waited(&wait, visit.at, 1));
-        }
-    } else if let Some(target) = selected_task(visit.task) {
-        book(waits_already(&visit, target));
-    }
+    visit(ctx, &CALLS, waits_already, |visit, wait| {
+        waited(&wait, visit.at, 1)
+    });
 }
 
 /// A thread that waits when the trace begins.

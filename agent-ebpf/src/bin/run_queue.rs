@@ -71,16 +71,9 @@ fn wait(task: *const u8, target: Target) -> Result<bool, Loss> {
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let Some(visit) = visit(ctx) else {
-        return;
-    };
-    if visit.is_last {
-        if let Some(wait) = CALLS.end_of(visit.key) {
-            book(waited(visit.task, &wait, visit.at, 1));
-        }
-    } else if let Some(target) = selected_task(visit.task) {
-        book(waits_already(&visit, target));
-    }
+    visit(ctx, &CALLS, waits_already, |visit, wait| {
+        waited(visit.task, &wait, visit.at, 1)
+    });
 }
 
 /// A thread that waits for a CPU when the trace begins.

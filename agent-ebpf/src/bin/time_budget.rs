@@ -52,16 +52,9 @@ calls!(Thread);
 /// Of every thread: `(struct bpf_iter_meta *meta, struct task_struct *task)`.
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
-    let Some(visit) = visit(ctx) else {
-        return;
-    };
-    if visit.is_last {
-        if let Some(thread) = CALLS.end_of(visit.key) {
-            book(end(visit.task, thread, visit.at));
-        }
-    } else if let Some(target) = selected_task(visit.task) {
-        book(already(&visit, target));
-    }
+    visit(ctx, &CALLS, already, |visit, thread| {
+        end(visit.task, thread, visit.at)
+    });
 }
 
 /// A thread that is there when the trace begins.

@@ -350,15 +350,13 @@ impl Run {
             true => json!([OLD_FINALIZER]),
             false => json!([]),
         };
-        let mut all = tracers::ALL.iter();
-        let of_events = all.find(|tracer| tracer.source() == tracers::Source::Ring);
         let job = json!({
             "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
             "metadata": {
                 "name": "job", "namespace": "shop", "uid": UID, "generation": 1, "finalizers": finalizers,
                 "resourceVersion": "1", "creationTimestamp": now().to_string(),
             },
-            "spec": {"tracer": {tracers::camel(of_events.unwrap().name()): {}}, "activeDeadlineSeconds": DEADLINE},
+            "spec": {"tracer": {tracers::camel(tracers::of_events().name()): {}}, "activeDeadlineSeconds": DEADLINE},
         });
         let agents = (0..1 + random.below(3)).map(|n| Agent {
             node: format!("node-{n}").into(),

@@ -149,7 +149,7 @@ impl Loaded {
     /// Starts a pass of each iterator: the kernel runs its program for each object while the file is read.
     pub(crate) fn readings(&self) -> Result<Vec<File>, Error> {
         let iterators = self.sets.first().into_iter().flatten();
-        let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
+        let iterators = iterators.filter(|point| point.at.is_iterator());
         let readings = iterators.map(|point| self.iterate(point.program));
         let readings = readings.collect::<Result<Vec<_>, _>>()?;
         match readings.is_empty() {
@@ -172,7 +172,7 @@ impl Loaded {
     pub(crate) fn detach(&mut self) -> Result<(), Error> {
         self.missed = self.missed_at_links();
         let iterators = self.sets.first().into_iter().flatten();
-        let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
+        let iterators = iterators.filter(|point| point.at.is_iterator());
         let iterators: HashSet<&str> = iterators.map(|point| point.program).collect();
         self.programs
             .retain(|name, _| iterators.contains(name.as_str()));

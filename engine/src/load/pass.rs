@@ -7,14 +7,13 @@ use super::Loaded;
 use crate::{Error, bpf};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read};
-use tracers::{At, Plan, Source, control::Pass};
+use tracers::{Plan, Source, control::Pass};
 use zerocopy::IntoBytes;
 
 /// Whether the iterators of these points make passes: rows of a snapshot are read from theirs instead.
 pub(super) fn has_passes(plan: &Plan) -> bool {
     let points = plan.points.iter().flatten();
-    let is_iterator = |at: &At| matches!(at, At::Iterator(_));
-    !plan.has(Source::Snapshot) && { points }.any(|point| is_iterator(&point.at))
+    !plan.has(Source::Snapshot) && { points }.any(|point| point.at.is_iterator())
 }
 
 impl Loaded {

@@ -31,8 +31,8 @@ pub(crate) struct Entry {
     pub(crate) storm: u64,
     /// Whether rows may arrive after the end of the step: the process then lives until they have arrived.
     pub(crate) late: bool,
-    /// A memory limit for the workload, in bytes.
-    pub(crate) memory: Option<u64>,
+    /// A limit for the workload.
+    pub(crate) limit: Option<Limit>,
     /// Checks that this tracer cannot pass, each with the reason.
     pub(crate) cannot: &'static [(&'static str, &'static str)],
 }
@@ -50,6 +50,20 @@ pub(crate) enum Expects {
         column: &'static str,
         /// The least value for one time.
         at_least: u64,
+    },
+}
+
+/// A limit of a cgroup.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// Of memory, in bytes.
+    Memory(u64),
+    /// Of CPU time in µs per period.
+    CpuQuota {
+        /// The CPU time.
+        us: u64,
+        /// The period, in µs.
+        period: u64,
     },
 }
 
@@ -84,6 +98,14 @@ impl Identity {
         cgroup: Some("cgroup"),
     };
 
+    /// No column.
+    pub(crate) const NONE: Self = Self {
+        process: None,
+        thread: None,
+        in_namespace: None,
+        cgroup: None,
+    };
+
     /// Returns an identity with a column for the process alone.
     pub(crate) const fn of_process(column: &'static str) -> Self {
         Self {
@@ -112,7 +134,7 @@ impl Entry {
             unit: 1,
             storm: 1000,
             late: false,
-            memory: None,
+            limit: None,
             cannot: &[],
         }
     }
@@ -134,15 +156,18 @@ impl Entry {
 
     /// Starts a workload that waits at a gate; one with a memory limit has a file of its own.
     pub(super) fn workload(&self, steps: &str) -> Workload {
-        match self.memory {
-            None => Workload::behind_gate(steps),
-            Some(_) => Workload::of_own_file_behind_gate_after("", steps),
+        match self.limit {
+            None | Some(Limit::CpuQuota { .. }) => Workload::behind_gate(steps),
+            Some(Limit::Memory(_)) => Workload::of_own_file_behind_gate_after("", steps),
         }
     }
 
-    /// Moves the workloads into a cgroup with the memory limit, where the entry has one.
+    /// Moves the workloads into a cgroup with the limit, where the entry has one.
     pub(super) fn limited(&self, workloads: &[&Workload]) -> Option<Cgroup> {
-        let group = Cgroup::with_memory(self.memory?);
+        let group = match self.limit? {
+            Limit::Memory(bytes) => Cgroup::with_memory(bytes),
+            Limit::CpuQuota { us, period } => Cgroup::with_cpu_quota(us, period),
+        };
         for workload in workloads {
             group.add(workload.pid());
         }

@@ -14,6 +14,7 @@ mod exec;
 mod files;
 #[cfg(target_arch = "x86_64")]
 mod jit;
+mod lock;
 mod memory;
 mod network;
 mod process;
@@ -130,6 +131,7 @@ fn step(args: &[OsString]) {
         "exec-fails-times" => exec::fails(number(&args[0]), &args[1..]),
         "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
         // Connections.
+        "send-to-itself" => network::send_to_itself(number(&args[0])),
         "connect" => network::connect(args),
         "connect-to-itself" => network::connect_to_itself(),
         "mptcp" => network::by_mptcp(args),
@@ -148,6 +150,7 @@ fn step(args: &[OsString]) {
         "serve-by-child" => network::serve_by_child(args),
         // Memory.
         "allocate" => allocate::by(&args[0], number(&args[1]), number(&args[2])),
+        "contend" => lock::contend(number(&args[0]), number(&args[1])),
         "map-and-unmap" => raw::map_and_unmap(number(&args[0])),
         "touch" => memory::touch(number(&args[0]), &args[1]),
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),

@@ -6,11 +6,13 @@
 
 mod answer;
 mod bpf;
+mod fault;
 mod memory;
 mod socket;
 
 pub(crate) use answer::*;
 pub(crate) use bpf::*;
+pub(crate) use fault::*;
 pub(crate) use memory::*;
 pub(crate) use socket::*;
 
