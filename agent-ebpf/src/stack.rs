@@ -17,7 +17,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use tracers::{
     KernelStack, UserStack,
-    control::{FRAMES, KernelHead, UserFrame, UserHead},
+    control::{FRAMES, KernelHead, OF_KERNEL_SIDE, UserFrame, UserHead},
 };
 
 /// Maximum frames of a recorded stack: kernel.perf_event_max_stack, at most [`FRAMES`]. The loader sizes the values of the maps of stacks for
@@ -95,7 +95,7 @@ fn read(
     // SAFETY: as above.
     unsafe { (*scratch).head.len = len as u64 };
     // 0 means none.
-    Some((hash | 1, claim, scratch))
+    Some((hash | OF_KERNEL_SIDE, claim, scratch))
 }
 
 /// Returns the kernel stack of the current task, without its first `skip` frames.
@@ -228,24 +228,33 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
 /// Returns the user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.
 #[inline(always)]
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
+    user_stack_frames(ctx).0
+}
+
+/// Returns the same, and the number of its frames; 0 without one.
+#[inline(always)]
+pub(crate) fn user_stack_frames<C: EbpfContext>(ctx: &C) -> (UserStack, u64) {
     let flags = u64::from(BPF_F_USER_STACK);
     // SAFETY: the buffer has that many bytes.
     let take = |to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, flags) };
-    let Some((hash, ..)) = read(take, program()) else {
-        return UserStack(0);
+    let Some((hash, reading, scratch)) = read(take, program()) else {
+        return (UserStack(0), 0);
     };
+    // SAFETY: the scratch is ours, and `read` has filled it.
+    let frames = unsafe { (*scratch).head.len };
+    drop(reading);
     let reads = match USER_STACKS.get_ptr(&hash) {
         // SAFETY: a map value.
         Some(known) => unsafe { (*known).head.reads },
         None => 0,
     };
     if reads >= READS {
-        return UserStack(hash);
+        return (UserStack(hash), frames);
     }
     // New or incomplete: read again with build ids, which costs more.
     let Some((_claim, scratch)) = claim(&USER_SCRATCH) else {
         missing();
-        return UserStack(0);
+        return (UserStack(0), frames);
     };
     // SAFETY: the scratch is ours and as large as said.
     let bytes = unsafe {
@@ -257,7 +266,7 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
         )
     };
     if bytes <= 0 {
-        return UserStack(0);
+        return (UserStack(0), frames);
     }
     let len = bytes as u32 / size_of::<UserFrame>() as u32;
     let reads = match known(scratch, len) {
@@ -272,10 +281,10 @@ pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
     }
     // SAFETY: the scratch is whole.
     match USER_STACKS.insert(&hash, unsafe { &*scratch }, 0) {
-        Ok(()) => UserStack(hash),
+        Ok(()) => (UserStack(hash), frames),
         Err(_) => {
             missing();
-            UserStack(0)
+            (UserStack(0), frames)
         }
     }
 }

@@ -43,7 +43,7 @@ const UNIX: u16 = 1;
 
 /// The registers with which a task entered the kernel from user mode: `task_pt_regs`.
 #[inline(always)]
-fn registers(task: *const u8) -> Result<*const u8, i32> {
+pub(crate) fn registers(task: *const u8) -> Result<*const u8, i32> {
     match REGISTERS_HELPER.load() {
         // Before that helper no kernel has space above them: TOP_OF_KERNEL_STACK_PADDING, arch/x86/include/asm/thread_info.h.
         0 => Ok(TASK_STACK

@@ -37,6 +37,7 @@ pub(crate) struct Counters {
     missed_runs: Family<[Label; 1], Counter>,
     stacks_missing: Family<[Label; 1], Counter>,
     stacks_truncated: Family<[Label; 1], Counter>,
+    stacks_not_unwound: Family<[Label; 1], Counter>,
     bpf: Family<[Label; 1], Seconds>,
     reader: Family<[Label; 1], Seconds>,
     readers: Gauge,
@@ -113,6 +114,11 @@ impl Counters {
                 "tracejob_stacks_truncated",
                 "Stacks that are deeper than the recorded part",
             ),
+            stacks_not_unwound: add(
+                all,
+                "tracejob_stacks_not_unwound",
+                "Stacks that were not unwound from a copy, or not up to their outermost frame",
+            ),
             bpf: add(
                 all,
                 "tracejob_bpf_cpu_seconds",
@@ -180,6 +186,7 @@ impl Counters {
                 &self.missed_runs,
                 &self.stacks_missing,
                 &self.stacks_truncated,
+                &self.stacks_not_unwound,
             ] {
                 drop(family.get_or_create(&of));
             }
@@ -235,6 +242,11 @@ impl Counters {
                 &self.stacks_truncated,
                 before.stacks_truncated,
                 now.stacks_truncated,
+            ),
+            (
+                &self.stacks_not_unwound,
+                before.stacks_not_unwound,
+                now.stacks_not_unwound,
             ),
         ] {
             family.get_or_create(&of).inc_by(now.saturating_sub(before));

@@ -387,6 +387,7 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         missed_runs: account.missed_runs,
         stacks_missing: account.stacks_missing,
         stacks_truncated: account.stacks_truncated,
+        stacks_not_unwound: account.stacks_not_unwound,
         complete: account.complete(),
         elapsed: time(account.elapsed),
         cost: Some(v1::Cost {

@@ -21,6 +21,9 @@ pub struct Account {
     pub stacks_missing: u64,
     /// Stacks with the maximum depth. Their events are delivered, and their rows mark that the outermost frames are missing.
     pub stacks_truncated: u64,
+    /// Stacks that were to be unwound from a copy, and were not, or not up to their outermost frame. Their events are delivered, in rows with
+    /// the stack by frame pointers or with the innermost frames.
+    pub stacks_not_unwound: u64,
     /// Runs of a program that the kernel skipped, because the program was already running on that CPU: for another task that was preempted
     /// (fentry and fexit always, tracepoints since Linux 7.0), or below an interrupt.
     /// Each skipped run may be an event that no counter contains; the number of selected events among them is unknown.

@@ -45,6 +45,21 @@ pub(crate) const BATCH_FRAMES: usize = 1 << 13;
 /// Bytes of the names of distinct frames of a batch of events: a message has at most 4 MiB.
 pub(crate) const BATCH_TEXT_BYTES: usize = 1 << 20;
 
+/// Copied stacks that are unwound together: the requests to the worker have as many.
+pub(crate) const COPIES_AT_ONCE: usize = 64;
+
+/// Distinct stacks that were unwound from copies, as many as the kernel side has. Further events have their stack by frame pointers.
+pub(crate) const UNWOUND_STACKS: usize = 8192;
+
+/// Distinct addresses in these stacks. Targets choose them.
+pub(crate) const UNWOUND_ADDRESSES: usize = 1 << 16;
+
+/// Frames of these stacks.
+pub(crate) const UNWOUND_FRAMES: usize = TABLE_FRAMES;
+
+/// Rows with such stacks. Events of further rows are lost, as `map_full`.
+pub(crate) const UNWOUND_ROWS: usize = 16384;
+
 /// Rows of a snapshot. Further rows of an iterator are lost, as `map_full`.
 pub(crate) const SNAPSHOT_ROWS: usize = 16384;
 

@@ -61,6 +61,8 @@ pub(crate) struct Loaded {
     user: Option<UserProbes>,
     /// Whether its iterators make passes.
     passes: bool,
+    /// Whether user stacks may be copied.
+    pub(crate) copies_stacks: bool,
     /// Counts of `bpf::missed_at_link` at closed links.
     missed: u64,
 }
@@ -161,6 +163,7 @@ impl Loaded {
             faults,
             user: None,
             passes: pass::has_passes(plan),
+            copies_stacks: plan.copies_stacks(),
             missed: 0,
         };
         loaded.load_selection(selection, kernel)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Kernel, Request,
-    limits::{BATCH_BYTES, LABELS_BYTES, QUEUE, SNAPSHOT_ROWS},
+    limits::{BATCH_BYTES, COPIES_AT_ONCE, LABELS_BYTES, QUEUE, SNAPSHOT_ROWS, UNWOUND_ROWS},
     load, object,
     select::Shape,
     stage::{self, stacks},
@@ -120,14 +120,24 @@ pub fn memory(request: &Request, kernel: &Kernel) -> Result<u64, Error> {
             map.bytes(cpus)
         })
         .sum();
+    let unwound_rows = match plan.copies_stacks() {
+        true => UNWOUND_ROWS as u64,
+        false => 0,
+    };
+    // Copies, and their requests to the worker.
+    let copies = match plan.copies_stacks() {
+        true => stage::UNWOUND_BYTES + 2 * COPIES_AT_ONCE * plan.stack_copy_bytes(),
+        false => 0,
+    };
     let read = |one: &Dataset| match one.source {
         Source::Ring => names(one),
-        Source::PerCpu => table(one, per_cpu_rows),
+        Source::PerCpu => table(one, per_cpu_rows + unwound_rows) + unwound_rows * merged_row(one),
         Source::Shared => table(one, shared_rows) + shared_rows * merged_row(one),
         Source::Snapshot => table(one, SNAPSHOT_ROWS as u64),
     };
     let read: u64 = request.datasets().iter().map(read).sum();
-    Ok(maps + programs(elf) + (QUEUE * BATCH_BYTES + LABELS_BYTES) as u64 + read)
+    let rest = QUEUE * BATCH_BYTES + LABELS_BYTES + copies;
+    Ok(maps + programs(elf) + rest as u64 + read)
 }
 
 /// Returns the bytes of a table with this many rows: while it is read and named, while it is converted to messages, and the messages of the

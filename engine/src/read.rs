@@ -6,6 +6,7 @@ use crate::{
     load::Loaded,
     source::{
         Counted, LastTable, Read, Rows,
+        copies::{CopiedRow, Copies},
         ring::{Bell, Ring},
         sieve::Sieve,
     },
@@ -90,7 +91,39 @@ impl Reader {
     /// Returns the bytes of the ring, which is mapped here.
     pub(crate) fn ring_bytes(&self) -> u64 {
         let bell = self.bell.as_ref().map_or(0, Bell::bytes);
-        self.ring().map_or(bell, |(_, ring)| ring.bytes())
+        let copies = self.copies().map_or(0, Copies::bytes);
+        copies + self.ring().map_or(bell, |(_, ring)| ring.bytes())
+    }
+
+    /// Returns the ring of copied stacks, which at most one dataset has.
+    fn copies(&self) -> Option<&Copies> {
+        self.rows.iter().find_map(|rows| match rows {
+            Rows::PerCpu(source) => source.copies(),
+            Rows::Ring(_) | Rows::Shared(_) | Rows::Snapshot(_) => None,
+        })
+    }
+
+    /// Returns the descriptor of the ring of copied stacks.
+    pub(crate) fn copies_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.copies().map(Copies::fd)
+    }
+
+    /// Adds the rows with copied stacks to their table. `unwind` gets the number of the dataset and some rows, and returns the numbers of the
+    /// unwound stacks.
+    pub(crate) fn take_copies(
+        &mut self,
+        mut unwind: impl FnMut(&Loaded, usize, &[CopiedRow]) -> Result<Vec<Option<u64>>, Error>,
+    ) -> Result<(), Error> {
+        let loaded = &self.loaded;
+        for (at, rows) in self.rows.iter_mut().enumerate() {
+            match rows {
+                Rows::PerCpu(source) => {
+                    source.take_copies(|rows| unwind(loaded, at, rows))?;
+                }
+                Rows::Ring(_) | Rows::Shared(_) | Rows::Snapshot(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Returns the descriptor of the ring, which is readable when programs wake the reader.
@@ -220,6 +253,7 @@ impl Reader {
             given_back,
             stacks_truncated,
             folded,
+            stacks_not_copied,
         } = self.counters()?;
         let skipped = self.skipped(produced);
 
@@ -249,6 +283,7 @@ impl Reader {
             },
             stacks_missing,
             stacks_truncated,
+            stacks_not_unwound: stacks_not_copied,
             missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             untraced: self.loaded.untraced(),
             ..Account::default()

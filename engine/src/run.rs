@@ -12,7 +12,7 @@ use crate::{
     load::Loaded,
     memory::memory,
     read::Reader,
-    select::Selection,
+    select::{Selection, process::has_the_kernels_numbers},
     source::LastTable,
     stage::Stages,
 };
@@ -103,6 +103,12 @@ impl Trace {
             ..
         } = request;
         let mut plan = spec.plan();
+        if plan.copies_stacks() && !has_the_kernels_numbers(&kernel.proc) {
+            tracing::warn!(
+                "user stacks are taken by frame pointers: processes are not found by their PIDs in the host's PID namespace"
+            );
+            plan.copy_no_stacks();
+        }
         if filters.len() > plan.datasets.len() {
             return Err(Error::Bug("a filter of an unknown dataset"));
         }
@@ -362,6 +368,7 @@ impl Worker {
             Some(self.wake.as_fd()),
             command,
             self.reader.ring_fd(),
+            self.reader.copies_fd(),
             self.selection.removals(),
         ];
         let mut fds: Vec<PollFd<'_>> = { fds.into_iter().flatten() }
@@ -390,11 +397,14 @@ impl Worker {
             ..
         } = self;
         let mut gone = false;
+        let deadline = Instant::now() + naming;
+        reader
+            .take_copies(|loaded, dataset, rows| stages[dataset].unwind(rows, loaded, deadline))?;
         let Some(dataset) = reader.ring_dataset() else {
             return Ok(Ok(reader.drain(0, |_, _, _| Ok(()))?));
         };
         let stages = &mut stages[dataset];
-        let (rows, deadline) = (stages.batch_rows(&reader.loaded), Instant::now() + naming);
+        let rows = stages.batch_rows(&reader.loaded);
         let found = reader.drain(rows, |loaded, sieve, batch| {
             let rows = stages.resolve(batch, loaded, deadline)?;
             let mut rows = sieve.late_events(labels::label(selection, rows));
@@ -502,6 +512,7 @@ impl Worker {
     fn account(&mut self) -> Result<Account, Error> {
         let (mut account, delivered) = self.reader.account()?;
         self.delivered = delivered;
+        self.add_unwound(&mut account);
         account.elapsed = self.started.elapsed();
         account.cost = Cost {
             bpf: Some(self.cost.read(&self.reader.loaded)?),
@@ -509,6 +520,14 @@ impl Worker {
             kernel_bytes: self.kernel_bytes,
         };
         Ok(account)
+    }
+
+    /// Adds the numbers of stacks that were unwound here.
+    fn add_unwound(&self, account: &mut Account) {
+        for counts in self.stages.iter().map(Stages::unwound) {
+            account.stacks_not_unwound += counts.incomplete;
+            account.stacks_truncated += counts.truncated;
+        }
     }
 
     /// Detaches the programs, reads the remaining rows and sends the final account.
@@ -534,7 +553,7 @@ impl Worker {
         if self.send_last(last)?.is_err() {
             return Ok(());
         }
-        let account = Account {
+        let mut account = Account {
             elapsed,
             cost: Cost {
                 reader: thread_time(),
@@ -543,6 +562,7 @@ impl Worker {
             ended: Some(ended),
             ..self.reader.last_account()?
         };
+        self.add_unwound(&mut account);
         if !account.balanced() {
             tracing::error!(?account, "the account does not balance: a bug");
         }

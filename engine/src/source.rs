@@ -3,6 +3,7 @@
 use crate::{Error, load::Loaded};
 use tracers::{Batch, Dataset, Filter, Source};
 
+pub(crate) mod copies;
 pub(crate) mod per_cpu;
 pub(crate) mod ring;
 pub(crate) mod shared_table;
@@ -85,9 +86,10 @@ impl Rows {
         max_events: Option<u64>,
         filter: Option<Filter>,
     ) -> Result<Self, Error> {
+        let copies = loaded.copies_stacks;
         Ok(match dataset.source {
             Source::Ring => Self::Ring(Ring::new(loaded, dataset, max_events, filter)?),
-            Source::PerCpu => Self::PerCpu(PerCpu::new(dataset)),
+            Source::PerCpu => Self::PerCpu(PerCpu::new(loaded, dataset, copies)?),
             Source::Shared => Self::Shared(Shared::new(loaded, dataset)?),
             Source::Snapshot => Self::Snapshot(Snapshot::new(dataset)),
         })
@@ -124,11 +126,7 @@ impl Rows {
     pub(crate) fn so_far(&self, counted: Counted) -> Read {
         match self {
             Self::Ring(source) => source.read,
-            // A row that also counts omitted events is one event.
-            Self::PerCpu(source) => Read {
-                delivered: source.counted.saturating_sub(counted.weighted),
-                ..Read::default()
-            },
+            Self::PerCpu(source) => source.so_far(counted),
             Self::Shared(_) => Read {
                 delivered: counted.folded,
                 ..Read::default()

@@ -1,5 +1,6 @@
 //! Processing in user space after reading, before rows get their labels: chosen by the kinds of columns, for every source.
 
+use crate::source::copies::CopiedRow;
 use crate::{
     Error, Kernel,
     limits::{BATCH_FRAMES, BATCH_ROWS, BATCH_TEXT_BYTES, SYMBOLS_STARTING, TABLE_FRAMES},
@@ -9,10 +10,12 @@ use kernel_enum::KernelEnum;
 use stacks::Stacks;
 use std::{ffi::OsString, time::Instant};
 use tracers::{Batch, Column, Form, Kind, Naming};
+pub(crate) use unwound::{Counts as UnwoundCounts, MEMORY_BYTES as UNWOUND_BYTES};
 
 mod kernel_address;
 mod kernel_enum;
 pub(crate) mod stacks;
+mod unwound;
 
 /// The processing of one dataset's columns.
 pub(crate) struct Stages {
@@ -115,6 +118,21 @@ impl Stages {
     /// Returns the maximum rows of a batch of events.
     pub(crate) fn batch_rows(&self, loaded: &Loaded) -> usize {
         batch_rows(self.stacks.columns(), loaded.depth as usize)
+    }
+
+    /// Unwinds copied stacks until the deadline. Returns the numbers of the stacks for their rows; `None` for a row that keeps its own.
+    pub(crate) fn unwind(
+        &mut self,
+        rows: &[CopiedRow],
+        loaded: &Loaded,
+        deadline: Instant,
+    ) -> Result<Vec<Option<u64>>, Error> {
+        self.stacks.unwind(rows, loaded, deadline)
+    }
+
+    /// Returns the numbers of copied stacks until now.
+    pub(crate) fn unwound(&self) -> UnwoundCounts {
+        self.stacks.unwound()
     }
 
     /// Processes rows.

@@ -313,6 +313,7 @@ fn account_json(account: &v1::Account) -> Value {
         "missed_runs": account.missed_runs,
         "stacks_missing": account.stacks_missing,
         "stacks_truncated": account.stacks_truncated,
+        "stacks_not_unwound": account.stacks_not_unwound,
         "untraced": { "count": account.untraced_count, "reasons": untraced },
         "complete": account.complete,
         "ended": (!account.ended.is_empty()).then(|| shown(&account.ended)),

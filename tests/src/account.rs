@@ -74,6 +74,11 @@ impl Account {
         number(&self.raw, "stacks_truncated")
     }
 
+    /// Number of stacks that were not unwound from a copy, or not up to their outermost frame.
+    pub fn stacks_not_unwound(&self) -> u64 {
+        number(&self.raw, "stacks_not_unwound")
+    }
+
     /// Number of rows without a stack, for which there was no room.
     pub fn stacks_missing(&self) -> u64 {
         number(&self.raw, "stacks_missing")

@@ -106,9 +106,202 @@ fn a_thread_that_sleeps_has_no_samples_and_modes_are_told_apart() {
     }
 }
 
+#[test]
+fn copied_stacks_are_unwound_on_every_kernel() {
+    needs!("cpu_profile");
+    let (outcome, _) = traced(&["--unwind", "copy"], "comm a_burner , burn 2000");
+    let burnt = outcome.rows_where("comm", "a_burner");
+    let (samples, frames) = (sum(&burnt, "samples"), frames(&burnt));
+    assert!(samples > 20, "{:?}", outcome.rows);
+    assert!(frames >= 4 * samples, "{frames} frames of {samples} stacks");
+    let missing = outcome.account().stacks_not_unwound();
+    assert!(
+        missing * 50 <= samples,
+        "{missing} of {samples} not unwound"
+    );
+}
+
+/// Number of frames of the user stacks of all samples.
+fn frames(rows: &[&Value]) -> u64 {
+    let of = |row: &&Value| {
+        let frames = row["user_stack"].as_array().unwrap().len() as u64;
+        frames * row["samples"].as_u64().unwrap()
+    };
+    rows.iter().map(of).sum()
+}
+
 /// Names of functions, which the test kernels have not.
 mod here {
     use super::*;
+    use std::{fs, path::PathBuf, process::Command};
+
+    /// A program whose functions have no frame pointers: two threads at the end of a chain of calls.
+    const UNFRAMED: &str = "
+        #include <pthread.h>
+        #include <time.h>
+        static volatile double sum;
+        static double seconds(void) {
+            struct timespec now;
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            return now.tv_sec + now.tv_nsec / 1e9;
+        }
+        __attribute__((noinline)) int burn(double until) {
+            char work[256];
+            int turns = 0;
+            while (seconds() < until)
+                for (int i = 0; i < 20000; i++) { work[i % 256] = (char)i; sum += work[i % 251] * 1.5; turns++; }
+            return turns;
+        }
+        __attribute__((noinline)) int inner(double until) { return burn(until) + 1; }
+        __attribute__((noinline)) int middle(double until, int depth) {
+            volatile char room[512];
+            room[depth % 512] = (char)depth;
+            return depth ? middle(until, depth - 1) + room[depth % 512] : inner(until) + 2;
+        }
+        static void *thread(void *until) { return (void *)(long)middle(*(double *)until, DEPTH); }
+        int main(void) {
+            pthread_t other;
+            double until = seconds() + 1.5;
+            pthread_create(&other, 0, thread, &until);
+            int turns = middle(until, DEPTH);
+            pthread_join(other, 0);
+            return turns == 1;
+        }";
+
+    /// The program, compiled with calls of this depth.
+    fn unframed(depth: u32) -> PathBuf {
+        let path = tests::folder().join(format!("unframed{depth}"));
+        let source = path.with_extension("c");
+        fs::write(&source, UNFRAMED).unwrap();
+        let compiled = Command::new("cc")
+            .args([
+                "-O2",
+                "-fomit-frame-pointer",
+                "-fno-optimize-sibling-calls",
+                "-pthread",
+            ])
+            .arg(format!("-DDEPTH={depth}"))
+            .arg("-o")
+            .args([&path, &source])
+            .status();
+        assert!(compiled.unwrap().success());
+        path
+    }
+
+    /// A traced command.
+    fn command(options: &[&str], command: &[&str]) -> Outcome {
+        let command = command.iter().map(Into::into).collect();
+        let trace = Trace::of("cpu_profile").with(options);
+        let outcome = trace.command(command).run();
+        outcome.complete();
+        outcome
+    }
+
+    /// Samples with a user stack, and those of them whose outermost frame is the start of a program or thread.
+    fn starts(outcome: &Outcome, comm: &str) -> (u64, u64) {
+        let rows = outcome.rows_where("comm", comm);
+        let stacks = rows.into_iter().filter_map(|row| {
+            let outermost = row["user_stack"].as_array().unwrap().last()?;
+            let name = outermost["name"].as_str().unwrap_or_default();
+            let starts = ["_start", "__libc_start", "clone", "start_thread"];
+            let is_start = starts.iter().any(|start| name.contains(start));
+            Some((row["samples"].as_u64().unwrap(), is_start))
+        });
+        stacks.fold((0, 0), |(all, whole), (samples, is_start)| {
+            (all + samples, whole + samples * u64::from(is_start))
+        })
+    }
+
+    fn nearly_all_reach_the_start(outcome: &Outcome, comm: &str) {
+        let (all, whole) = starts(outcome, comm);
+        assert!(all > 50, "{:?}", outcome.rows);
+        assert!(
+            whole * 100 >= all * 98,
+            "{whole} of {all}: {:#?}",
+            outcome.rows
+        );
+        let missing = outcome.account().stacks_not_unwound();
+        assert!(missing * 50 <= all, "{missing} of {all} not unwound");
+    }
+
+    #[test]
+    fn stacks_of_a_program_without_frame_pointers_reach_its_start_by_copies() {
+        needs!("cpu_profile");
+        let program = unframed(3);
+        let program = program.to_str().unwrap();
+        let by_frame_pointers = command(&["--unwind", "fp"], &[program]);
+        let (all, whole) = starts(&by_frame_pointers, "unframed3");
+        assert!(all > 50 && whole * 2 < all, "{whole} of {all}");
+        let rows = by_frame_pointers.rows_where("comm", "unframed3");
+        assert!(frames(&rows) < 4 * all, "{rows:#?}");
+        assert_eq!(by_frame_pointers.account().stacks_not_unwound(), 0);
+        for unwind in ["auto", "copy"] {
+            let outcome = command(&["--unwind", unwind], &[program]);
+            nearly_all_reach_the_start(&outcome, "unframed3");
+            for (caller, name) in [("main", "the process"), ("thread", "the thread")] {
+                let has = |row: &&&Value| {
+                    let names = ["burn", "inner", "middle", caller];
+                    names.iter().all(|name| has_frame(row, "user_stack", name))
+                };
+                let rows = outcome.rows_where("comm", "unframed3");
+                let rows: Vec<&Value> = rows.iter().filter(has).copied().collect();
+                assert!(sum(&rows, "samples") > 10, "{name}: {:#?}", outcome.rows);
+            }
+        }
+    }
+
+    #[test]
+    fn stacks_of_an_interpreter_reach_its_start_without_an_option() {
+        needs!("cpu_profile");
+        let busy = "
+import time
+def recurse(n):
+    return recurse(n - 1) + 1 if n else sum(sorted(range(2000), key=lambda x: -x))
+until = time.monotonic() + 1.5
+while time.monotonic() < until:
+    recurse(10)
+";
+        let outcome = command(&[], &["/usr/bin/python3", "-c", busy]);
+        nearly_all_reach_the_start(&outcome, "python3");
+    }
+
+    #[test]
+    fn a_stack_that_is_deeper_than_its_copy_is_marked_and_counted() {
+        needs!("cpu_profile");
+        let program = unframed(100);
+        let program = program.to_str().unwrap();
+        let deep = ["--unwind", "copy", "--stack-copy"];
+        let outcome = command(&[deep.as_slice(), &["8KiB"]].concat(), &[program]);
+        let rows = outcome.rows_where("comm", "unframed100");
+        let cut = |row: &&&Value| {
+            has_frame(row, "user_stack", "burn")
+                && has_frame(row, "user_stack", "[deeper than recorded]")
+        };
+        let cut: Vec<&Value> = rows.iter().filter(cut).copied().collect();
+        let (cut, all) = (sum(&cut, "samples"), sum(&rows, "samples"));
+        assert!(cut * 10 >= all * 9, "{cut} of {all}");
+        assert!(outcome.account().stacks_truncated() >= cut);
+        let outcome = command(&[deep.as_slice(), &["64KiB"]].concat(), &[program]);
+        nearly_all_reach_the_start(&outcome, "unframed100");
+    }
+
+    #[test]
+    fn copies_that_do_not_fit_in_the_ring_are_counted_and_their_samples_are_not_lost() {
+        needs!("cpu_profile");
+        let program = unframed(3);
+        let options = [
+            "--unwind",
+            "copy",
+            "--stack-copy",
+            "64KiB",
+            "--ring",
+            "64KiB",
+        ];
+        let outcome = command(&options, &[program.to_str().unwrap()]);
+        let samples = sum(&outcome.rows_where("comm", "unframed3"), "samples");
+        assert!(samples > 50, "{:?}", outcome.rows);
+        assert!(outcome.account().stacks_not_unwound() >= samples);
+    }
 
     #[test]
     fn functions_have_their_shares_and_all_samples_are_the_cpu_time() {

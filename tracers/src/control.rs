@@ -60,6 +60,8 @@ counters! {
     stacks_truncated,
     /// Events in a shared table.
     folded,
+    /// Stacks that were to be copied, and were not: their rows have the stack by frame pointers.
+    stacks_not_copied,
 }
 
 control! {
@@ -209,6 +211,32 @@ control! {
         pub len: u64,
     }
 }
+
+/// Name of the global with the number of [`crate::Unwind`], which is an option of the tracers that can copy stacks.
+pub const UNWIND: &str = "UNWIND";
+/// Name of the global with the bytes of a copied stack, a further option of these tracers. A copy has one [`COPY_STEP`] less at least.
+pub const STACK_COPY: &str = "STACK_COPY";
+/// Bytes of a step of a copy: the least size of a page.
+pub const COPY_STEP: usize = 4096;
+/// Maximum bytes of a copy.
+pub const COPY_MAX: usize = 64 << 10;
+
+control! {
+    /// The head of a record in the ring `COPIES`, before a row and the copied bytes. The row has the stack by frame pointers.
+    CopyHead {
+        /// PID of the process, in the host's PID namespace.
+        pub pid: u32,
+        /// Copied bytes of the stack, from the stack pointer on.
+        pub bytes: u32,
+        /// Events that the row stands for.
+        pub weight: u64,
+        /// Registers of the thread in user mode: [`crate::arch::machine::UNWOUND_FROM`].
+        pub registers: [u64; 4],
+    }
+}
+
+/// The bit of a stack's number that the kernel side sets. Stacks that are unwound in user space have numbers without it.
+pub const OF_KERNEL_SIDE: u64 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,7 @@ pub mod option;
 mod point;
 mod slot;
 mod source;
+mod unwind;
 #[cfg(feature = "user")]
 mod user;
 
@@ -34,6 +35,7 @@ pub use point::*;
 pub use slot::Slot;
 pub use source::*;
 pub use tracers_macros::program;
+pub use unwind::Unwind;
 #[cfg(feature = "user")]
 pub use user::*;
 #[doc(hidden)]

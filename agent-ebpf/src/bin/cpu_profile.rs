@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, add, book, current, current_comm, interrupted_stack, kernel_fields, kernel_functions,
-    rows, sample, selected, user_stack,
+    Loss, TakenStack, add, book, current, current_comm, interrupted_stack, kernel_fields,
+    kernel_functions, rows, sample, selected, taken_stack,
 };
 use aya_ebpf::{
     Global,
@@ -13,7 +13,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tracers::{
-    KernelStack, Pid, Target, Text16, UserStack,
+    KernelStack, Pid, Target, Text16,
     cpu_profile::{CpuProfileKey, CpuProfileValue},
     program,
 };
@@ -138,6 +138,10 @@ fn profile(ctx: &RawTracePointContext, period: u64, target: Target) -> Result<bo
     }
     let weight = sample()?;
     let ns = runtime(period)?;
+    let user_stack = match KERNEL_ONLY.load() {
+        1 => TakenStack::NONE,
+        _ => taken_stack(ctx),
+    };
     let key = CpuProfileKey {
         pid: Pid((pid_tgid >> 32) as u32),
         tid: match PER_THREAD.load() {
@@ -145,17 +149,15 @@ fn profile(ctx: &RawTracePointContext, period: u64, target: Target) -> Result<bo
             _ => 0,
         },
         comm: Text16(current_comm()),
-        user_stack: match KERNEL_ONLY.load() {
-            1 => UserStack(0),
-            _ => user_stack(ctx),
-        },
+        user_stack: user_stack.stack,
         kernel_stack: kernel_stack.unwrap_or(KernelStack(0)),
         target,
         _pad: 0,
     };
-    let row = TABLE.row(&key, weight)?;
-    add(&mut row.samples, weight);
-    // The time since the last sample of all counts for those that `sample` leaves out too.
-    add(&mut row.cpu_ns, ns);
+    TABLE.change(&key, weight, &user_stack, |row| {
+        add(&mut row.samples, weight);
+        // The time since the last sample of all counts for those that `sample` leaves out too.
+        add(&mut row.cpu_ns, ns);
+    })?;
     Ok(true)
 }

@@ -69,6 +69,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         lost,
         stacks_missing,
         stacks_truncated,
+        stacks_not_unwound,
         missed_runs,
         untraced,
         elapsed,
@@ -167,8 +168,14 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
     }
     if *stacks_truncated > 0 {
         out.push_str(&format!(
-            "{} truncated: deeper than kernel.perf_event_max_stack; they end with [deeper than recorded].\n",
+            "{} truncated: deeper than kernel.perf_event_max_stack or their copy; they end with [deeper than recorded].\n",
             plural(*stacks_truncated, "stack")
+        ));
+    }
+    if *stacks_not_unwound > 0 {
+        out.push_str(&format!(
+            "{} not unwound from a copy to the outermost frame: the ring was full (`--ring 8MiB`), or code has no unwind tables.\n",
+            plural(*stacks_not_unwound, "stack")
         ));
     }
     if *missed_runs > 0 {
@@ -323,6 +330,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         lost,
         stacks_missing,
         stacks_truncated,
+        stacks_not_unwound,
         missed_runs,
         untraced,
         elapsed,
@@ -359,7 +367,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
     let mut account = json!({
         "produced": produced, "delivered": delivered, "filtered": filtered, "beyond_limit": beyond_limit, "sampled": sampled, "lost": stages,
         "complete": account.complete() && beside.complete(), "stacks_missing": stacks_missing,
-        "stacks_truncated": stacks_truncated, "missed_runs": missed_runs,
+        "stacks_truncated": stacks_truncated, "stacks_not_unwound": stacks_not_unwound, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
     if untraced.count > 0 {
@@ -468,6 +476,7 @@ mod tests {
         };
         account.stacks_missing = 1;
         account.stacks_truncated = 2000;
+        account.stacks_not_unwound = 4;
         account.missed_runs = 3;
         account.cost.bpf = None;
         account.ended = Some(Ended::Command(ExitStatus::from_raw(2 << 8)));
@@ -476,7 +485,7 @@ mod tests {
         Ring full: a larger ring (`--ring 8MiB`) or a narrower selection keeps up.
         Unreadable: the memory was gone or paged out when the event happened.
         1 row without a stack: the stack map was full.
-        2,000 stacks truncated: deeper than kernel.perf_event_max_stack; they end with [deeper than recorded].
+        2,000 stacks truncated: deeper than kernel.perf_event_max_stack or their copy; they end with [deeper than recorded].
         The kernel skipped 3 program runs (another run was active on that CPU); up to 3 events may be missing.
         The command exited with status 2.
         ");

@@ -36,6 +36,7 @@ pub(super) fn globals(
         word("SELECT", selection.shape().by),
         word("SELF", own_process()?),
         long("WAKE_BYTES", ring_bytes / 4),
+        long("COPIES_WAKE_BYTES", ring_bytes / 4),
         // A single target may use the whole ring.
         long(
             "FREE_FOR_ALL",
@@ -154,7 +155,12 @@ pub(crate) fn sizes(
         true => ring_bytes,
         false => page_bytes(),
     };
-    let mut sizes = vec![("EVENTS", ring)];
+    // As large as the ring of a tracer of events.
+    let copies = match plan.copies_stacks() {
+        true => ring_bytes,
+        false => page_bytes(),
+    };
+    let mut sizes = vec![("EVENTS", ring), ("COPIES", copies)];
     sizes.extend(super::depth::entries(plan, depth));
     let unused = [
         ("CGROUPS", !shape.by_cgroup()),

@@ -1,7 +1,12 @@
 //! A table with a part for each CPU. Values only grow, and the parts of a row are merged when they are read.
+//! Rows of events with a copied stack come through a ring, and are a further part.
 
-use super::counts;
-use crate::{Error, bpf, cpus::possible_cpus, load::Loaded};
+use super::{
+    Counted, Read,
+    copies::{Copied, CopiedRow, Copies},
+    counts, decoded,
+};
+use crate::{Error, bpf, cpus::possible_cpus, limits::UNWOUND_ROWS, load::Loaded};
 use tracers::{Batch, Data, Dataset, Role, Table, Value, control::FirstHead};
 use zerocopy::IntoBytes;
 
@@ -11,18 +16,92 @@ pub(crate) struct PerCpu {
     count_column: Option<usize>,
     cpus: usize,
     /// Sum of the rows' counts.
-    pub(super) counted: u64,
+    counted: u64,
+    copies: Option<Copies>,
+    /// Rows of events with a copied stack.
+    unwound: Table,
+    /// Events that found no room in these rows.
+    no_room: u64,
+    /// Records of copies that did not decode.
+    malformed: u64,
+    /// Omitted events in the counts of lost events: their weights minus 1.
+    lost_weight: u64,
 }
 
 impl PerCpu {
-    pub(super) fn new(dataset: Dataset) -> Self {
+    /// Creates the reader. `copies`: whether stacks may be copied.
+    pub(super) fn new(loaded: &mut Loaded, dataset: Dataset, copies: bool) -> Result<Self, Error> {
         let mut columns = dataset.columns.iter();
-        Self {
+        Ok(Self {
             count_column: columns.position(|column| column.role == Role::Count),
+            unwound: Table::new(&dataset.columns),
+            copies: match copies {
+                true => Copies::new(loaded, &dataset)?,
+                false => None,
+            },
             dataset,
             cpus: possible_cpus(),
             counted: 0,
+            no_room: 0,
+            malformed: 0,
+            lost_weight: 0,
+        })
+    }
+
+    /// Returns the ring of copies.
+    pub(crate) fn copies(&self) -> Option<&Copies> {
+        self.copies.as_ref()
+    }
+
+    /// Returns the account of the events until now.
+    pub(super) fn so_far(&self, counted: Counted) -> Read {
+        // A row that also counts omitted events is one event.
+        let weighted = counted.weighted.saturating_sub(self.lost_weight);
+        Read {
+            delivered: self.counted.saturating_sub(weighted),
+            no_room: self.no_room,
+            malformed: self.malformed,
+            ..Read::default()
         }
+    }
+
+    /// Adds the rows in the ring of copies, at most as many as the ring has room for. `unwind` returns the numbers of their unwound stacks;
+    /// `None` keeps the stack by frame pointers.
+    pub(crate) fn take_copies(
+        &mut self,
+        mut unwind: impl FnMut(&[CopiedRow]) -> Result<Vec<Option<u64>>, Error>,
+    ) -> Result<(), Error> {
+        let Some(copies) = &mut self.copies else {
+            return Ok(());
+        };
+        let mut room = copies.records_max();
+        while room > 0 {
+            let Copied {
+                mut rows,
+                malformed,
+            } = copies.some();
+            self.malformed += malformed;
+            if rows.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(rows.len());
+            let stacks = unwind(&rows)?;
+            let weights: Vec<u64> = rows.iter().map(CopiedRow::weight).collect();
+            let records = rows.iter_mut().zip(stacks).map(|(row, stack)| {
+                let stack = stack.unwrap_or(row.stack());
+                row.with_stack(stack)
+            });
+            let (batch, malformed) = decoded(&self.dataset, records);
+            self.malformed += malformed;
+            let (mut no_room, mut lost_weight) = (0, 0);
+            self.unwound.add_within(UNWOUND_ROWS, &batch, |row| {
+                no_room += 1;
+                lost_weight += weights.get(row).map_or(0, |weight| weight - 1);
+            });
+            self.no_room += no_room;
+            self.lost_weight += lost_weight;
+        }
+        Ok(())
     }
 
     /// Reads the rows until now, merged over CPUs.
@@ -66,6 +145,9 @@ impl PerCpu {
                 table.add(&counts(dataset, records)?);
             }
             key = Some(next.clone());
+        }
+        if self.unwound.rows() > 0 {
+            table.add(&self.unwound.batch());
         }
         let rows = table.batch();
         let column = self.count_column.map(|column| &rows.columns[column]);

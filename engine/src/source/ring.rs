@@ -29,7 +29,7 @@ impl Ring {
     ) -> Result<Self, Error> {
         Ok(Self {
             dataset,
-            ring: mapped(loaded)?,
+            ring: mapped(loaded, EVENTS)?,
             max_events: max_events.unwrap_or(u64::MAX),
             filter,
             read: Read::default(),
@@ -103,8 +103,12 @@ impl Ring {
     }
 }
 
-fn mapped(loaded: &mut Loaded) -> Result<RingBuf<MapData>, Error> {
-    RingBuf::try_from(loaded.take_map("EVENTS")?).map_err(|error| {
+/// Name of the ring of events.
+const EVENTS: &str = "EVENTS";
+
+/// Maps a ring.
+pub(super) fn mapped(loaded: &mut Loaded, name: &str) -> Result<RingBuf<MapData>, Error> {
+    RingBuf::try_from(loaded.take_map(name)?).map_err(|error| {
         let what = format!("the ring of {} cannot be mapped", loaded.tracer);
         Error::exhausted(&what, &error).unwrap_or_else(|| Error::Load {
             tracer: loaded.tracer,
@@ -118,7 +122,7 @@ pub(crate) struct Bell(RingBuf<MapData>);
 
 impl Bell {
     pub(crate) fn new(loaded: &mut Loaded) -> Result<Self, Error> {
-        mapped(loaded).map(Self)
+        mapped(loaded, EVENTS).map(Self)
     }
 
     /// Returns the bytes of the ring, which is mapped here.

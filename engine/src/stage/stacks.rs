@@ -1,6 +1,6 @@
 //! Symbolization of stacks: conversion of the kernel side's hashes to frames.
 
-use super::Of;
+use super::{Of, unwound::UnwoundStacks};
 use crate::limits::{BATCH_FRAMES, BATCH_TEXT_BYTES, STACK_FRAMES, STACKS_AT_ONCE, TABLE_FRAMES};
 use crate::{
     Error, bpf, launch::found_in_path, load::Loaded, select::process::has_the_kernels_numbers,
@@ -60,6 +60,8 @@ pub(crate) struct Stacks {
     numbers: Numbers,
     /// Stacks with final names: they are symbolized once, and not for each table.
     known: Named,
+    /// Stacks that were unwound from copies.
+    pub(super) unwound: UnwoundStacks,
 }
 
 /// The kind of PIDs in the observed /proc.
@@ -104,6 +106,7 @@ impl Stacks {
             due: None,
             numbers,
             known: Named::default(),
+            unwound: UnwoundStacks::default(),
         }
     }
 
@@ -141,7 +144,8 @@ impl Stacks {
         }
     }
 
-    fn follow(&mut self, pids: &[u32]) {
+    /// Observes processes that were not observed for a while.
+    pub(super) fn follow(&mut self, pids: &[u32]) {
         let now = Instant::now();
         for &pid in pids {
             if self.followed.len() >= FOLLOWED {
@@ -247,7 +251,8 @@ impl Stacks {
             // Few addresses, so repeated requests cost little.
             let mut frames = self.symbolizer.kernel(&addresses);
             self.cut_own(&mut frames);
-            self.mark_truncated(addresses.len(), loaded, &mut frames);
+            let is_deeper = addresses.len() >= loaded.depth as usize;
+            self.mark_truncated(is_deeper, &mut frames);
             named.add(*key, &frames);
         }
         Ok(())
@@ -265,10 +270,10 @@ impl Stacks {
         }
     }
 
-    /// Marks a stack with the maximum recorded depth, or with too many frames due to inlined functions: the caller of its outermost frame is
+    /// Marks a stack that is deeper than recorded, or has too many frames due to inlined functions: the caller of its outermost frame is
     /// unknown.
-    fn mark_truncated(&mut self, depth: usize, loaded: &Loaded, frames: &mut Vec<FrameId>) {
-        if depth >= loaded.depth as usize || frames.len() > STACK_FRAMES {
+    fn mark_truncated(&mut self, is_deeper: bool, frames: &mut Vec<FrameId>) {
+        if is_deeper || frames.len() > STACK_FRAMES {
             frames.truncate(STACK_FRAMES);
             frames.push(self.symbolizer.deeper());
         }
@@ -283,13 +288,13 @@ impl Stacks {
         for (pid, hashes) in by_process {
             let stacks = hashes
                 .iter()
-                .map(|hash| user_addresses(loaded, *hash))
+                .map(|hash| self.addresses(loaded, *hash))
                 .collect::<Result<Vec<_>, Error>>()?;
-            let all: Vec<&[UserAddr]> = stacks.iter().map(Vec::as_slice).collect();
+            let all: Vec<&[UserAddr]> = stacks.iter().map(|(stack, _)| stack.as_slice()).collect();
             self.symbolizer.prepare(pid, &all);
-            for (hash, stack) in hashes.iter().zip(&stacks) {
+            for (hash, (stack, is_deeper)) in hashes.iter().zip(&stacks) {
                 let (mut frames, whole) = self.symbolizer.user_once(pid, stack);
-                self.mark_truncated(stack.len(), loaded, &mut frames);
+                self.mark_truncated(*is_deeper, &mut frames);
                 // A missing stack may follow.
                 let whole = whole && !stack.is_empty();
                 match whole && self.known.ids.len() < TABLE_FRAMES {
@@ -299,6 +304,16 @@ impl Stacks {
             }
         }
         Ok(())
+    }
+
+    /// Returns the addresses of a user stack, and whether it is deeper than recorded.
+    fn addresses(&self, loaded: &Loaded, number: u64) -> Result<(Vec<UserAddr>, bool), Error> {
+        if let Some(unwound) = self.unwound.get(number) {
+            return Ok(unwound);
+        }
+        let addresses = user_addresses(loaded, number)?;
+        let is_deeper = addresses.len() >= loaded.depth as usize;
+        Ok((addresses, is_deeper))
     }
 
     /// Returns the process of each row, if it can be observed; 0 is none.
@@ -436,7 +451,8 @@ fn kernel_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<u64>, Error> {
     })
 }
 
-fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
+/// Returns the addresses of a user stack of the kernel side.
+pub(super) fn user_addresses(loaded: &Loaded, hash: u64) -> Result<Vec<UserAddr>, Error> {
     let frames = stack(loaded, "USER_STACKS", hash, |head: UserHead| {
         head.len as usize
     })?;

@@ -240,6 +240,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         missed_runs,
         stacks_missing,
         stacks_truncated,
+        stacks_not_unwound,
         complete,
         elapsed,
         cost,
@@ -259,6 +260,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         (&mut sum.missed_runs, missed_runs),
         (&mut sum.stacks_missing, stacks_missing),
         (&mut sum.stacks_truncated, stacks_truncated),
+        (&mut sum.stacks_not_unwound, stacks_not_unwound),
         (&mut sum.sampled, sampled),
         (&mut sum.untraced_count, untraced_count),
     ] {

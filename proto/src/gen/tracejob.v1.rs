@@ -703,6 +703,9 @@ pub struct Account {
     /// Events that the filter excluded.
     #[prost(uint64, tag = "18")]
     pub filtered: u64,
+    /// Stacks that were to be unwound from a copy, and were not, or not up to their outermost frame. Their events are otherwise complete.
+    #[prost(uint64, tag = "19")]
+    pub stacks_not_unwound: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {

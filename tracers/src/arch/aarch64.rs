@@ -86,6 +86,8 @@ pub const FUNCTION_ARGUMENTS: [usize; 6] = [0, 8, 16, 24, 32, 40];
 pub const FUNCTION_RESULT: usize = 0;
 /// Offset of the stack pointer.
 pub const STACK_POINTER: usize = 248;
+/// Offsets of what a stack is unwound from: instruction pointer, stack pointer, frame pointer (x29), link register (x30).
+pub const UNWOUND_FROM: [usize; 4] = [256, STACK_POINTER, 232, 240];
 /// How much higher the stack pointer is after a function's return than at its entry. The return address is in a register.
 pub const RETURN_POPS: u64 = 0;
 

@@ -96,6 +96,9 @@ pub const FUNCTION_ARGUMENTS: [usize; 6] = [112, 104, 96, 88, 72, 64];
 pub const FUNCTION_RESULT: usize = 80;
 /// Offset of the stack pointer.
 pub const STACK_POINTER: usize = 152;
+/// Offsets of what a stack is unwound from: instruction pointer, stack pointer, frame pointer, link register. There is no link register: its
+/// place has the instruction pointer, and unwinding ignores it.
+pub const UNWOUND_FROM: [usize; 4] = [128, STACK_POINTER, 32, 128];
 /// How much higher the stack pointer is after a function's return than at its entry. A call leaves its return address on the stack, and a return takes it.
 pub const RETURN_POPS: u64 = 8;
 

@@ -53,6 +53,13 @@ pub struct Params {
     pub kernel_only: bool,
     /// Count each thread separately.
     pub per_thread: bool,
+    /// How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without
+    /// frame pointers need.
+    pub unwind: crate::Unwind,
+    /// Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`.
+    #[default = "16KiB"]
+    #[range = "4KiB"..="64KiB"]
+    pub stack_copy: option::Size,
 }
 
 impl Tracer for CpuProfile {

@@ -1,7 +1,7 @@
 //! Return addresses in user space, innermost first.
 
 shared! {
-    /// The hash of a user stack in `USER_STACKS`; 0 is none.
+    /// The hash of a user stack in `USER_STACKS`, or the number of an unwound copy; 0 is none.
     UserStack (pub u64);
 }
 

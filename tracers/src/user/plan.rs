@@ -1,6 +1,8 @@
 //! The plan of one trace: what the loader loads and where, and which datasets come out of it.
 
-use crate::{Column, Dataset, Filter, Form, Instruction, LABELS, Point, Slot, Source, Split};
+use crate::{
+    Column, Dataset, Filter, Form, Instruction, LABELS, Point, Slot, Source, Split, Unwind, control,
+};
 use std::{collections::BTreeMap, vec::Vec};
 
 /// What one trace needs of the kernel, made from the tracer and its options when the trace starts. All that loads, admits and reads works
@@ -50,6 +52,33 @@ impl Plan {
             (Form::Table | Form::Events, early) => early,
         };
         Left { early, late }
+    }
+
+    /// Returns whether user stacks may be copied, by the options.
+    pub fn copies_stacks(&self) -> bool {
+        let unwind = self.global(control::UNWIND);
+        unwind.is_some_and(|value| value != [Unwind::Fp as u8])
+    }
+
+    /// Returns the maximum bytes of a copied stack; 0 for a tracer that copies none.
+    pub fn stack_copy_bytes(&self) -> usize {
+        let bytes = self.global(control::STACK_COPY);
+        let bytes = bytes.and_then(|value| value.try_into().ok());
+        bytes.map_or(0, |value| u64::from_ne_bytes(value) as usize)
+    }
+
+    /// Takes user stacks by frame pointers only, where copies cannot be unwound.
+    pub fn copy_no_stacks(&mut self) {
+        let mut globals = self.globals.iter_mut();
+        if let Some((_, value)) = globals.find(|(name, _)| *name == control::UNWIND) {
+            *value = [Unwind::Fp as u8].into();
+        }
+    }
+
+    fn global(&self, name: &str) -> Option<&[u8]> {
+        let mut globals = self.globals.iter();
+        let (_, value) = globals.find(|(global, _)| *global == name)?;
+        Some(value)
     }
 
     /// Whether a dataset comes this way.

@@ -243,6 +243,7 @@ pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Acco
         missed_runs,
         stacks_missing,
         stacks_truncated,
+        stacks_not_unwound,
         complete,
         elapsed,
         cost,
@@ -321,6 +322,7 @@ pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Acco
         lost,
         stacks_missing,
         stacks_truncated,
+        stacks_not_unwound,
         missed_runs,
         untraced: Untraced {
             count: untraced_count,
