@@ -69,7 +69,7 @@ impl Tracer for CpuProfile {
     const POINTS: &'static [&'static [Point]] =
         &[&[raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")])]];
     const NESTS: bool = true;
-    const COST: &'static str = "about 3 µs per sample, 0.1 µs per other timer of the host";
+    const COST: &'static str = "about 3 µs per sample, 3 µs more with a copied stack, 0.1 µs per other timer of the host";
     const EXAMPLES: &'static [&'static str] =
         &["-o flamegraph=cpu.svg --pid 4242 --duration 10s", "--frequency 199 --container 3f2a", "--user-only -o folded -- ./myprogram"];
 }
