@@ -62,6 +62,30 @@ impl TakenStack {
         stack: UserStack(0),
         registers: None,
     };
+
+    /// Returns a stack that was taken before, and is not copied now.
+    #[inline(always)]
+    pub fn before(stack: UserStack) -> Self {
+        Self {
+            stack,
+            registers: None,
+        }
+    }
+
+    /// Returns a stack that was taken before, and is copied now: the stack of a thread that is about to return to the same place.
+    #[inline(always)]
+    pub fn again(stack: UserStack) -> Self {
+        Self {
+            stack,
+            registers: user_registers().ok(),
+        }
+    }
+
+    /// Returns whether the stack is to be copied.
+    #[inline(always)]
+    pub fn copies(&self) -> bool {
+        self.registers.is_some()
+    }
 }
 
 /// Returns the user stack of the current task, which is copied for [`Table::change`] if the options request it.

@@ -89,4 +89,57 @@ mod here {
             assert!(has_frame(row, "user_stack", "nanosleep"), "{row}");
         }
     }
+
+    /// Waits of a python3 that sleeps below several calls of its own, and those whose user stack ends at the start of the program.
+    fn of_python(options: &[&str]) -> (Outcome, u64, u64) {
+        let program = "
+import time
+def nap(n):
+    return nap(n - 1) if n else time.sleep(0.01)
+for _ in range(50):
+    nap(10)
+";
+        let command = ["/usr/bin/python3", "-c", program].map(Into::into);
+        let trace = Trace::of("off_cpu").with(options);
+        let outcome = trace.command(command.to_vec()).run();
+        outcome.complete();
+        let (mut all, mut whole) = (0, 0);
+        for row in of(&outcome, "python3") {
+            if row["state"] != "sleeping" || !has_frame(row, "kernel_stack", "nanosleep") {
+                continue;
+            }
+            let waits = row["waits"].as_u64().unwrap();
+            let outermost = row["user_stack"].as_array().unwrap().last();
+            let name = outermost.and_then(|frame| frame["name"].as_str());
+            let is_start = name.is_some_and(|name| name.contains("_start"));
+            all += waits;
+            whole += waits * u64::from(is_start);
+        }
+        assert_eq!(all, 50, "{:?}", outcome.rows);
+        (outcome, all, whole)
+    }
+
+    #[test]
+    fn waits_of_a_program_without_frame_pointers_have_stacks_up_to_its_start() {
+        needs!("off_cpu");
+        let (_, all, whole) = of_python(&["--unwind", "fp"]);
+        assert!(whole * 2 < all, "{whole} of {all}");
+        for options in [&[][..], &["--unwind", "copy", "--min-wait", "9ms"]] {
+            let (outcome, all, whole) = of_python(options);
+            assert!(
+                whole * 100 >= all * 98,
+                "{whole} of {all}: {:#?}",
+                outcome.rows
+            );
+        }
+    }
+
+    #[test]
+    fn short_waits_are_not_copied() {
+        needs!("off_cpu");
+        let options = ["--unwind", "copy", "--min-wait", "1s", "--ring", "4KiB"];
+        let (outcome, _) = traced(&options, "comm a_sleeper , nanosleep 1 100");
+        assert_eq!(of(&outcome, "a_sleeper").len(), 0, "{:?}", outcome.rows);
+        assert_eq!(outcome.account().stacks_not_unwound(), 0);
+    }
 }

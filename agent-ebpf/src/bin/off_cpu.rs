@@ -2,13 +2,16 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, book, calls, comm,
-    current_comm, current_tgid, is_on_cpu, kernel_stack, kernel_stack_of, now, rows, sample,
-    selected, selected_task, thread_state, user_stack, visit,
+    IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, TakenStack, UNWIND, Visit, add, book,
+    calls, comm, count, counter, current_comm, current_tgid, is_on_cpu, kernel_stack,
+    kernel_stack_of, now, rows, sample, selected, taken_stack, thread_state, visit,
 };
-use aya_ebpf::{Global, programs::RawTracePointContext};
+use aya_ebpf::{
+    Global,
+    programs::{FExitContext, RawTracePointContext},
+};
 use tracers::{
-    Pid, Target, Text16, ThreadState, UserStack,
+    Pid, Target, Text16, ThreadState, Unwind, UserStack,
     off_cpu::{OffCpuKey, OffCpuValue},
     program,
 };
@@ -21,10 +24,18 @@ static BLOCKED_ONLY: Global<u8> = Global::new(0);
 rows!(OffCpuKey => OffCpuValue, 16384);
 
 /// A wait that has begun.
+///
+/// The user stack is copied after the wait, and only if the wait counts: a copy at every switch would cost more than the switch. The stack of
+/// a thread does not change while the thread waits in the kernel. At the switch the thread is not current yet, and its memory cannot be read;
+/// when it leaves the scheduler it is. So the end of such a wait is noted at the switch, and counted a moment later.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Wait {
     since: u64,
+    /// When it ended; 0 before that. Such a wait is counted when its stack is copied.
+    ended: u64,
+    /// 1 where its user stack is to be copied.
+    copies: u64,
     /// 1 where it began before the trace.
     partial: u64,
     key: OffCpuKey,
@@ -38,27 +49,90 @@ fn sched_switch(ctx: &RawTracePointContext) {
     let switch = Switch::of(ctx);
     // The next one first: the stacks of the previous one take their time.
     if let Some(wait) = CALLS.end_of(switch.next as u64) {
-        book(waited(&wait, now(), wait.partial));
+        book(over(&switch, &wait));
+    }
+    // Without `sched_exit_tp`, a thread that was preempted in the kernel does not return from `schedule`.
+    if UNWIND.load() != Unwind::Fp as u8
+        && let Some(wait) = CALLS.end()
+    {
+        book(uncopied(&wait));
     }
     if let Some(target) = selected() {
         book(wait(ctx, &switch, target));
     }
 }
 
+/// `(bool is_switch)`, in the thread that is current after the switch. Since Linux 6.16.
+#[program(raw_tp = "sched_exit_tp")]
+fn sched_exit_tp(_ctx: &RawTracePointContext) {
+    leaves_the_scheduler();
+}
+
+/// `(void)`, likewise.
+#[program(fexit = "schedule")]
+fn schedule(_ctx: &FExitContext) {
+    leaves_the_scheduler();
+}
+
+/// The current thread continues after a wait.
 #[inline(always)]
-fn waited(wait: &Wait, end: u64, partial: u64) -> Result<bool, Loss> {
+fn leaves_the_scheduler() {
+    if let Some(wait) = CALLS.end() {
+        let stack = TakenStack::again(wait.key.user_stack);
+        book(waited(&wait, wait.ended, wait.partial, &stack));
+    }
+}
+
+/// The wait of the next thread is over.
+#[inline(always)]
+fn over(switch: &Switch, wait: &Wait) -> Result<bool, Loss> {
+    let now = now();
+    if wait.copies == 0 {
+        return waited_before(wait, now);
+    }
+    if now.saturating_sub(wait.since) < MIN_WAIT.load() {
+        return Ok(false);
+    }
+    let wait = Wait {
+        ended: now,
+        ..*wait
+    };
+    CALLS.begin_of(switch.next as u64, &wait).map(|()| false)
+}
+
+/// Counts a wait whose stack was to be copied, and was not.
+#[inline(always)]
+fn uncopied(wait: &Wait) -> Result<bool, Loss> {
+    // The pass when the trace began took a thread that had just got a CPU for a waiting one.
+    if wait.ended == 0 {
+        return Ok(false);
+    }
+    count(counter!(stacks_not_copied));
+    waited_before(wait, wait.ended)
+}
+
+/// Counts a wait with the stack by frame pointers.
+#[inline(always)]
+fn waited_before(wait: &Wait, end: u64) -> Result<bool, Loss> {
+    let stack = TakenStack::before(wait.key.user_stack);
+    waited(wait, end, wait.partial, &stack)
+}
+
+#[inline(always)]
+fn waited(wait: &Wait, end: u64, partial: u64, stack: &TakenStack) -> Result<bool, Loss> {
     let ns = end.saturating_sub(wait.since);
     if ns < MIN_WAIT.load() {
         return Ok(false);
     }
     let weight = sample()?;
-    let row = TABLE.row(&wait.key, weight)?;
-    add(&mut row.waits, weight);
-    add(&mut row.partial, partial * weight);
-    add(&mut row.total_ns, ns * weight);
-    if ns > row.max_ns {
-        row.max_ns = ns;
-    }
+    TABLE.change(&wait.key, weight, stack, |row| {
+        add(&mut row.waits, weight);
+        add(&mut row.partial, partial * weight);
+        add(&mut row.total_ns, ns * weight);
+        if ns > row.max_ns {
+            row.max_ns = ns;
+        }
+    })?;
     Ok(true)
 }
 
@@ -66,7 +140,11 @@ fn waited(wait: &Wait, end: u64, partial: u64) -> Result<bool, Loss> {
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
     visit(ctx, &CALLS, waits_already, |visit, wait| {
-        waited(&wait, visit.at, 1)
+        let stack = TakenStack::before(wait.key.user_stack);
+        match wait.ended {
+            0 => waited(&wait, visit.at, 1, &stack),
+            ended => waited(&wait, ended, wait.partial, &stack),
+        }
     });
 }
 
@@ -83,6 +161,8 @@ fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
     }
     let wait = Wait {
         since: visit.at,
+        ended: 0,
+        copies: 0,
         partial: 1,
         key: OffCpuKey {
             pid: Pid(TASK_TGID.read(task)?),
@@ -110,14 +190,17 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
     if pid == 0 || (BLOCKED_ONLY.load() == 1 && state == ThreadState::RUNNING) {
         return Ok(false);
     }
+    let stack = taken_stack(ctx);
     let wait = Wait {
         since: now(),
+        ended: 0,
+        copies: u64::from(stack.copies()),
         partial: 0,
         key: OffCpuKey {
             pid: Pid(pid),
             state,
             comm: Text16(current_comm()),
-            user_stack: user_stack(ctx),
+            user_stack: stack.stack,
             kernel_stack: kernel_stack(ctx, 0),
             target,
             _pad: 0,

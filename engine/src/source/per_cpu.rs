@@ -96,7 +96,9 @@ impl PerCpu {
             let (mut no_room, mut lost_weight) = (0, 0);
             self.unwound.add_within(UNWOUND_ROWS, &batch, |row| {
                 no_room += 1;
-                lost_weight += weights.get(row).map_or(0, |weight| weight - 1);
+                lost_weight += weights
+                    .get(row)
+                    .map_or(0, |weight| weight.saturating_sub(1));
             });
             self.no_room += no_room;
             self.lost_weight += lost_weight;

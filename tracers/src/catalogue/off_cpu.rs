@@ -52,15 +52,28 @@ pub struct Params {
     pub min_wait: option::Duration,
     /// Count only waits that the thread asked for: not those in which it was preempted.
     pub blocked_only: bool,
+    /// How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without
+    /// frame pointers need. The stack is copied after a wait that counts, where the kernel has the tracepoint `sched_exit_tp` (Linux 6.16) or fexit.
+    pub unwind: crate::Unwind,
+    /// Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`.
+    #[default = "16KiB"]
+    #[range = "4KiB"..="64KiB"]
+    pub stack_copy: option::Size,
 }
+
+const SWITCH: Point = raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]);
 
 impl Tracer for OffCpu {
     type Params = Params;
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Cpu;
-    const POINTS: &'static [&'static [Point]] =
-        &[&[raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]), iter("task").by("each_task")]];
-    const COST: &'static str = "about 2 µs per context switch of the target, 0.1 µs of everything else";
+    const POINTS: &'static [&'static [Point]] = &[
+        &[SWITCH, raw_tp("sched_exit_tp"), iter("task").by("each_task")],
+        &[SWITCH, fexit("schedule"), iter("task").by("each_task")],
+        // Without copies.
+        &[SWITCH, iter("task").by("each_task")],
+    ];
+    const COST: &'static str = "about 2 µs per context switch of the target, 3 µs more with a copied stack, 0.2 µs of everything else";
     const EXAMPLES: &'static [&'static str] =
         &["-o flamegraph=waits.svg --pid 4242 --duration 10s", "--min-wait 1ms --container 3f2a", "--blocked-only -- ./myprogram"];
 }
