@@ -5,7 +5,7 @@
 //! here, with the stack by frame pointers.
 
 use crate::{
-    Table, count, count_by, counter, current_tgid, masked, registers, typed_current,
+    Table, count, count_by, counter, current_tgid, forget, masked, registers, typed_current,
     user_stack_frames,
 };
 use aya_ebpf::{
@@ -44,7 +44,7 @@ static COPIES: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 /// Frames of a plausible stack. `_start`, `main` and a function are three, and a register that is no frame pointer seldom leads further.
 const FRAMES_MIN: u64 = 3;
 /// Frame pointers that are followed. More of them in a row are no coincidence.
-const FOLLOWED: usize = 64;
+const FOLLOWED: usize = 16;
 /// Maximum bytes of a function's frame.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
 
@@ -52,39 +52,46 @@ const FRAME_BYTES_MAX: u64 = 1 << 20;
 pub struct TakenStack {
     /// The stack by frame pointers.
     pub stack: UserStack,
-    /// Registers of the thread, if its stack is to be copied.
-    registers: Option<[u64; 4]>,
+    /// 1 if the stack is to be copied.
+    copies: u64,
+    /// Registers of the thread.
+    registers: [u64; 4],
 }
 
 impl TakenStack {
     /// No stack.
-    pub const NONE: Self = Self {
-        stack: UserStack(0),
-        registers: None,
-    };
+    pub const NONE: Self = Self::before(UserStack(0));
 
     /// Returns a stack that was taken before, and is not copied now.
     #[inline(always)]
-    pub fn before(stack: UserStack) -> Self {
+    pub const fn before(stack: UserStack) -> Self {
         Self {
             stack,
-            registers: None,
+            copies: 0,
+            registers: [0; 4],
         }
     }
 
     /// Returns a stack that was taken before, and is copied now: the stack of a thread that is about to return to the same place.
     #[inline(always)]
     pub fn again(stack: UserStack) -> Self {
-        Self {
-            stack,
-            registers: user_registers().ok(),
+        match user_registers() {
+            Ok(registers) => Self {
+                stack,
+                copies: 1,
+                registers,
+            },
+            Err(_) => {
+                count(counter!(stacks_not_copied));
+                Self::before(stack)
+            }
         }
     }
 
     /// Returns whether the stack is to be copied.
     #[inline(always)]
     pub fn copies(&self) -> bool {
-        self.registers.is_some()
+        self.copies != 0
     }
 }
 
@@ -92,24 +99,21 @@ impl TakenStack {
 #[inline(always)]
 pub fn taken_stack<C: EbpfContext>(ctx: &C) -> TakenStack {
     let (stack, frames) = user_stack_frames(ctx);
+    // All ways to this place are one for the verifier from here on.
+    let (stack, frames) = (UserStack(forget(stack.0)), forget(frames));
     // A thread of the kernel has none.
     if UNWIND.load() == Unwind::Fp as u8 || frames == 0 {
-        return TakenStack {
-            stack,
-            registers: None,
-        };
+        return TakenStack::before(stack);
     }
     let Ok(registers) = user_registers() else {
         count(counter!(stacks_not_copied));
-        return TakenStack {
-            stack,
-            registers: None,
-        };
+        return TakenStack::before(stack);
     };
     let copies = UNWIND.load() == Unwind::Copy as u8 || !is_plausible(frames, &registers);
     TakenStack {
         stack,
-        registers: copies.then_some(registers),
+        copies: forget(u64::from(copies)),
+        registers,
     }
 }
 
@@ -174,8 +178,8 @@ impl<K: Copy, V: Copy> Table<'_, K, V> {
         stack: &TakenStack,
         change: impl Fn(&mut V),
     ) -> Result<(), crate::Loss> {
-        if let Some(registers) = &stack.registers {
-            if self.send_copy(key, weight, registers, &change) {
+        if stack.copies() {
+            if self.send_copy(key, weight, &stack.registers, &change) {
                 if weight > 1 {
                     count_by(counter!(weighted), weight - 1);
                 }
@@ -268,5 +272,5 @@ unsafe fn copy_stack(to: *mut u8, from: u64) -> u32 {
         }
         copied = page;
     }
-    (first + copied * COPY_STEP) as u32
+    forget((first + copied * COPY_STEP) as u64) as u32
 }
