@@ -1047,13 +1047,21 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__cpu_profile)
-            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --unwind --stack-copy --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --frequency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unwind)
+                    COMPREPLY=($(compgen -W "auto fp copy" -- "${cur}"))
+                    return 0
+                    ;;
+                --stack-copy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2015,13 +2023,21 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__off_cpu)
-            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --unwind --stack-copy --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --min-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unwind)
+                    COMPREPLY=($(compgen -W "auto fp copy" -- "${cur}"))
+                    return 0
+                    ;;
+                --stack-copy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

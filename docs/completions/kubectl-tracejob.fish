@@ -144,6 +144,10 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l frequency -d 'Samples per second and CPU. [from 1 to 1000; default: 99]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l unwind -d 'How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without frame pointers need. [one of auto, fp, copy; default: auto]' -r -f -a "auto\t'By frame pointers, and by a copy of the stack where the frame pointers lead to no outermost frame.'
+fp\t'By frame pointers.'
+copy\t'By a copy of the stack.'"
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l stack-copy -d 'Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`. [such as 64KiB, from 4KiB to 64KiB; default: 16KiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l pod -d 'Select a pod by name; repeatable' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -s c -l container -d 'Select only containers with this name; repeatable' -r
@@ -370,6 +374,10 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l min-wait -d 'Count only waits with at least this duration. [such as 10ms]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l unwind -d 'How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without frame pointers need. The stack is copied after a wait that counts, where the kernel has the tracepoint `sched_exit_tp` (Linux 6.16) or fexit. [one of auto, fp, copy; default: auto]' -r -f -a "auto\t'By frame pointers, and by a copy of the stack where the frame pointers lead to no outermost frame.'
+fp\t'By frame pointers.'
+copy\t'By a copy of the stack.'"
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l stack-copy -d 'Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`. [such as 64KiB, from 4KiB to 64KiB; default: 16KiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s l -l selector -d 'Select pods by label: app=checkout,tier in (a,b),!canary' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l pod -d 'Select a pod by name; repeatable' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s c -l container -d 'Select only containers with this name; repeatable' -r

@@ -489,13 +489,21 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__cpu_profile)
-            opts="-o -h --frequency --user-only --kernel-only --per-thread --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --frequency --user-only --kernel-only --per-thread --unwind --stack-copy --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --frequency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unwind)
+                    COMPREPLY=($(compgen -W "auto fp copy" -- "${cur}"))
+                    return 0
+                    ;;
+                --stack-copy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1025,13 +1033,21 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__off_cpu)
-            opts="-o -h --min-wait --blocked-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-wait --blocked-only --unwind --stack-copy --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --min-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unwind)
+                    COMPREPLY=($(compgen -W "auto fp copy" -- "${cur}"))
+                    return 0
+                    ;;
+                --stack-copy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

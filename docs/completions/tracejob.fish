@@ -119,6 +119,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l host -d 'Trace every process on this host except tracejob'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l frequency -d 'Samples per second and CPU. [from 1 to 1000; default: 99]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l unwind -d 'How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without frame pointers need. [one of auto, fp, copy; default: auto]' -r -f -a "auto\t'By frame pointers, and by a copy of the stack where the frame pointers lead to no outermost frame.'
+fp\t'By frame pointers.'
+copy\t'By a copy of the stack.'"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l stack-copy -d 'Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`. [such as 64KiB, from 4KiB to 64KiB; default: 16KiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l pid -d 'Trace a process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
@@ -243,6 +247,10 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l host -d 'Trace every process on this host except tracejob'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l min-wait -d 'Count only waits with at least this duration. [such as 10ms]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l unwind -d 'How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without frame pointers need. The stack is copied after a wait that counts, where the kernel has the tracepoint `sched_exit_tp` (Linux 6.16) or fexit. [one of auto, fp, copy; default: auto]' -r -f -a "auto\t'By frame pointers, and by a copy of the stack where the frame pointers lead to no outermost frame.'
+fp\t'By frame pointers.'
+copy\t'By a copy of the stack.'"
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l stack-copy -d 'Maximum bytes of a copied stack. A deeper stack ends with `[deeper than recorded]`. [such as 64KiB, from 4KiB to 64KiB; default: 16KiB]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l pid -d 'Trace a process, with its threads and children' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l container -d 'Trace a container by its ID, or a unique prefix of the ID' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l cgroup -d 'Trace a cgroup and all cgroups below it' -r -F
