@@ -486,6 +486,7 @@ mod tests {
         Unreadable: the memory was gone or paged out when the event happened.
         1 row without a stack: the stack map was full.
         2,000 stacks truncated: deeper than kernel.perf_event_max_stack or their copy; they end with [deeper than recorded].
+        4 stacks not unwound from a copy to the outermost frame: the ring was full (`--ring 8MiB`), or code has no unwind tables.
         The kernel skipped 3 program runs (another run was active on that CPU); up to 3 events may be missing.
         The command exited with status 2.
         ");
