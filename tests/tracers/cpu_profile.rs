@@ -214,7 +214,7 @@ mod here {
 
     fn nearly_all_reach_the_start(outcome: &Outcome, comm: &str) {
         let (all, whole) = starts(outcome, comm);
-        assert!(all > 50, "{:?}", outcome.rows);
+        assert!(all > 20, "{:?}", outcome.rows);
         assert!(
             whole * 100 >= all * 98,
             "{whole} of {all}: {:#?}",
@@ -231,7 +231,7 @@ mod here {
         let program = program.to_str().unwrap();
         let by_frame_pointers = command(&["--unwind", "fp"], &[program]);
         let (all, whole) = starts(&by_frame_pointers, "unframed3");
-        assert!(all > 50 && whole * 2 < all, "{whole} of {all}");
+        assert!(all > 20 && whole * 2 < all, "{whole} of {all}");
         let rows = by_frame_pointers.rows_where("comm", "unframed3");
         assert!(frames(&rows) < 4 * all, "{rows:#?}");
         assert_eq!(by_frame_pointers.account().stacks_not_unwound(), 0);
@@ -245,7 +245,7 @@ mod here {
                 };
                 let rows = outcome.rows_where("comm", "unframed3");
                 let rows: Vec<&Value> = rows.iter().filter(has).copied().collect();
-                assert!(sum(&rows, "samples") > 10, "{name}: {:#?}", outcome.rows);
+                assert!(sum(&rows, "samples") > 4, "{name}: {:#?}", outcome.rows);
             }
         }
     }
@@ -299,7 +299,7 @@ while time.monotonic() < until:
         ];
         let outcome = command(&options, &[program.to_str().unwrap()]);
         let samples = sum(&outcome.rows_where("comm", "unframed3"), "samples");
-        assert!(samples > 50, "{:?}", outcome.rows);
+        assert!(samples > 20, "{:?}", outcome.rows);
         assert!(outcome.account().stacks_not_unwound() >= samples);
     }
 
