@@ -4,11 +4,12 @@
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, book, calls, comm,
     current_comm, current_tgid, is_on_cpu, kernel_stack, kernel_stack_of, now, rows, sample,
-    selected, selected_task, thread_state, user_stack, visit,
+    selected, selected_task, thread_state, typed_current,
+    user_stack, visit, waits_for,
 };
 use aya_ebpf::{Global, programs::RawTracePointContext};
 use tracers::{
-    Pid, Target, Text16, ThreadState, UserStack,
+    Pid, Target, Text16, ThreadState, UserStack, WaitReason,
     off_cpu::{OffCpuKey, OffCpuValue},
     program,
 };
@@ -70,6 +71,15 @@ fn each_task(ctx: &IteratorContext) {
     });
 }
 
+/// What a thread in this state waits for.
+#[inline(always)]
+fn reason(task: *const u8, state: ThreadState) -> Result<WaitReason, i32> {
+    match state {
+        ThreadState::RUNNING => Ok(WaitReason::CPU),
+        _ => Ok(WaitReason::of(waits_for(task)?)),
+    }
+}
+
 /// A thread that waits when the trace begins.
 #[inline(always)]
 fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
@@ -87,11 +97,11 @@ fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
         key: OffCpuKey {
             pid: Pid(TASK_TGID.read(task)?),
             state,
+            reason: reason(task, state)?,
             comm: Text16(comm(TASK_COMM.of(task))?),
             user_stack: UserStack(0),
             kernel_stack: kernel_stack_of(task),
             target,
-            _pad: 0,
         },
     };
     CALLS.begin_new(visit.key, &wait).map(|()| false)
@@ -116,11 +126,11 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
         key: OffCpuKey {
             pid: Pid(pid),
             state,
+            reason: reason(typed_current(), state)?,
             comm: Text16(current_comm()),
             user_stack: user_stack(ctx),
             kernel_stack: kernel_stack(ctx, 0),
             target,
-            _pad: 0,
         },
     };
     CALLS.begin(&wait).map(|()| false)

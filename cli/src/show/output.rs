@@ -418,6 +418,7 @@ mod tests {
             role: Role::None,
             wide: false,
             spare: false,
+            part: None,
             place: None,
         }];
         let shape = |name, form| Shape {

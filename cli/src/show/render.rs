@@ -9,6 +9,7 @@ mod hostile;
 mod human;
 mod json;
 mod layout;
+mod parts;
 mod pprof;
 mod rates;
 mod spark;

@@ -295,6 +295,7 @@ mod tests {
             role,
             wide: false,
             spare: false,
+            part: None,
             place: None,
         };
         vec![
