@@ -69,6 +69,19 @@ fn options_leave_out_short_waits_and_preemptions() {
     }
 }
 
+#[test]
+fn a_condition_selects_waits_by_their_reason() {
+    needs!("off_cpu");
+    let steps = "comm a_waiter , nanosleep 20 5 , futex-waits 20 10 , burn 50";
+    let (outcome, _) = traced(&["--where", "reason == lock"], steps);
+    let rows = of(&outcome, "a_waiter");
+    assert_eq!(sum(&rows, "waits"), 10, "{rows:?}");
+    for row in rows {
+        assert_eq!(row["reason"], "lock");
+    }
+    assert!(outcome.account().filtered >= 5, "{}", outcome.account().raw);
+}
+
 /// Names of functions, which the test kernels have not.
 mod here {
     use super::*;
