@@ -418,6 +418,7 @@ mod tests {
             role: Role::None,
             wide: false,
             spare: false,
+            on_top: false,
             part: None,
             place: None,
         }];

@@ -22,15 +22,15 @@ pub struct OffCpu {
     /// Name of the thread.
     #[key]
     pub comm: Text16,
+    /// Target that waits.
+    #[key]
+    pub target: Target,
     /// User stack of the wait.
     #[key]
     pub user_stack: UserStack,
     /// Kernel stack of the wait.
     #[key]
     pub kernel_stack: KernelStack,
-    /// Target that waits.
-    #[key]
-    pub target: Target,
     /// Number of waits.
     #[count]
     pub waits: u64,

@@ -18,6 +18,8 @@ pub struct Column {
     pub wide: bool,
     /// Left out of a narrow table before values of other columns are cut.
     pub spare: bool,
+    /// For a stack or a name that is drawn on top of the row's other stacks, from its innermost frame on: of the thread that ended a wait.
+    pub on_top: bool,
     /// For a column that is one of the parts of a whole, all in the same unit: the command that shows more of this part, without
     /// `tracejob run`. Tables show the parts of a row together.
     pub part: Option<&'static str>,
@@ -58,9 +60,17 @@ impl Column {
             role,
             wide,
             spare: false,
+            on_top: false,
             part: None,
             place: None,
         }
+    }
+
+    /// Drawn on top of the row's other stacks.
+    #[doc(hidden)]
+    pub const fn on_top(mut self) -> Self {
+        self.on_top = true;
+        self
     }
 
     /// One of the parts of a whole, with the command that shows more of it.

@@ -74,16 +74,15 @@ impl Pprof {
         let values: Vec<usize> = values(&self.columns).collect();
         for row in 0..batch.rows() {
             let mut stack = Vec::new();
-            // Innermost first: what the kernel did is on top of what the program did.
-            for wanted in [true, false] {
-                for (at, column) in self.columns.iter().enumerate() {
-                    let kernel = matches!(column.kind, Kind::KernelStack);
-                    if let (true, Value::Frames(frames)) = (
-                        column.kind.is_stack() && kernel == wanted,
-                        batch.value(at, row),
-                    ) {
-                        stack.extend(frames.iter().filter_map(|id| ids.get(*id as usize)));
-                    }
+            // Innermost first.
+            for at in from_root(&self.columns).rev() {
+                let Value::Frames(frames) = batch.value(at, row) else {
+                    continue;
+                };
+                let frames = frames.iter().filter_map(|id| ids.get(*id as usize));
+                match self.columns[at].on_top {
+                    true => stack.extend(frames.rev()),
+                    false => stack.extend(frames),
                 }
             }
             let labels = self.labels(batch, row, wall);

@@ -26,6 +26,19 @@ pub(crate) fn has_stacks(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.kind.is_stack())
 }
 
+/// Returns the columns of stacks, from the root of a picture: what a program did, what the kernel did for it, and what is on top of both.
+pub(super) fn from_root(columns: &[Column]) -> impl DoubleEndedIterator<Item = usize> {
+    let order = [(false, false), (false, true), (true, true), (true, false)];
+    order.into_iter().flat_map(|(on_top, kernel)| {
+        (0..columns.len()).filter(move |at| {
+            let column = &columns[*at];
+            column.kind.is_stack()
+                && column.on_top == on_top
+                && matches!(column.kind, Kind::KernelStack) == kernel
+        })
+    })
+}
+
 /// Stacks, from the root, each with what was counted there. Each name is kept once: a target chooses how long it is, and in how many
 /// stacks.
 #[derive(Debug)]
@@ -129,38 +142,50 @@ impl Fold {
         let (columns, names) = (&self.columns, &mut self.names);
         if let Some(name) = columns
             .iter()
-            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
+            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label() && !column.on_top)
             && let Value::Bytes(bytes, _) = batch.value(name, row)
         {
             stack.push(names.number(bytes, false));
         }
         let named = stack.len();
-        for kernel in [false, true] {
-            let stacks = columns.iter().enumerate().filter(|(_, column)| {
-                column.kind.is_stack() && matches!(column.kind, Kind::KernelStack) == kernel
-            });
-            for (at, _) in stacks {
-                match batch.value(at, row) {
-                    Value::Frames(ids) => {
-                        for id in ids.iter().rev().map(|id| *id as usize) {
-                            let Some(frame) = batch.frames.get(id) else {
-                                continue;
-                            };
-                            let known = &mut known[usize::from(kernel)][id];
-                            let number = || names.number(frame.name.as_bytes(), kernel);
-                            stack.push(*known.get_or_insert_with(number));
-                        }
-                    }
-                    // A stack without symbols.
-                    Value::Unsigned(n) if n != 0 => {
-                        stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
-                    }
-                    _ => {}
+        let mut is_on_top = false;
+        for at in from_root(columns) {
+            let (column, kernel) = (&columns[at], matches!(columns[at].kind, Kind::KernelStack));
+            let mut number = |names: &mut Names, id: usize| {
+                let frame = batch.frames.get(id)?;
+                let number = || names.number(frame.name.as_bytes(), kernel);
+                Some(*known[usize::from(kernel)][id].get_or_insert_with(number))
+            };
+            let before = stack.len();
+            match batch.value(at, row) {
+                Value::Frames(ids) if column.on_top => {
+                    let ids = ids.iter().map(|id| *id as usize);
+                    stack.extend(ids.filter_map(|id| number(names, id)));
                 }
+                Value::Frames(ids) => {
+                    let ids = ids.iter().rev().map(|id| *id as usize);
+                    stack.extend(ids.filter_map(|id| number(names, id)));
+                }
+                // A stack without symbols.
+                Value::Unsigned(n) if n != 0 => {
+                    stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
+                }
+                _ => {}
+            }
+            if column.on_top && !is_on_top && stack.len() > before {
+                is_on_top = true;
+                stack.insert(before, names.number(b"--", false));
             }
         }
         if stack.len() == named {
             stack.push(names.number(b"[no stack]", false));
+        }
+        if is_on_top
+            && let Some(name) = { columns.iter() }
+                .position(|column| column.on_top && matches!(column.kind, Kind::Text))
+            && let Value::Bytes(bytes, _) = batch.value(name, row)
+        {
+            stack.push(names.number(bytes, false));
         }
     }
 
