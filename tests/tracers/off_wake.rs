@@ -66,12 +66,18 @@ mod here {
         let line = text.lines().find(|line| line.contains("mutex_unlock"));
         let line = line.unwrap_or_else(|| panic!("{text}"));
         let (waiter, waker) = line.split_once(";--;").unwrap();
-        assert!(waiter.starts_with("a_waiter;") && waiter.contains("mutex_lock"), "{line}");
+        assert!(
+            waiter.starts_with("a_waiter;") && waiter.contains("mutex_lock"),
+            "{line}"
+        );
         // The innermost frame of the waker is next to the wait, its name at the top.
         let unlock = waker.find("mutex_unlock").unwrap();
         let call = waker.find("write_[k]").unwrap();
         assert!(unlock < call, "{line}");
         let (stack, _) = waker.rsplit_once(' ').unwrap();
-        assert!(stack.ends_with(";a_waiter") || stack.ends_with(";workload"), "{line}");
+        assert!(
+            stack.ends_with(";a_waiter") || stack.ends_with(";workload"),
+            "{line}"
+        );
     }
 }

@@ -3,8 +3,8 @@
 use crate::fields::{doc, named, required_doc, shared_derives};
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{LitStr, 
-    Attribute, DeriveInput, Error, Field,
+use syn::{
+    Attribute, DeriveInput, Error, Field, LitStr,
     parse::{Parse, ParseStream},
     spanned::Spanned,
 };

@@ -140,10 +140,9 @@ impl Fold {
         stack: &mut Vec<u32>,
     ) {
         let (columns, names) = (&self.columns, &mut self.names);
-        if let Some(name) = columns
-            .iter()
-            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label() && !column.on_top)
-            && let Value::Bytes(bytes, _) = batch.value(name, row)
+        if let Some(name) = columns.iter().position(|column| {
+            matches!(column.kind, Kind::Text) && !column.is_label() && !column.on_top
+        }) && let Value::Bytes(bytes, _) = batch.value(name, row)
         {
             stack.push(names.number(bytes, false));
         }

@@ -102,7 +102,10 @@ pub(crate) fn poll_nothing(ms: u64, times: u64) {
         tv_nsec: (ms * 1_000_000) as i64,
     };
     for _ in 0..times {
-        let mut polled = [rustix::event::PollFd::new(&read, rustix::event::PollFlags::IN)];
+        let mut polled = [rustix::event::PollFd::new(
+            &read,
+            rustix::event::PollFlags::IN,
+        )];
         assert_eq!(rustix::event::poll(&mut polled, Some(&timeout)), Ok(0));
     }
 }
