@@ -4,7 +4,7 @@
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, book, calls, comm,
     current_comm, current_tgid, is_on_cpu, kernel_stack, kernel_stack_of, now, rows, sample,
-    selected, selected_task, thread_state, typed_current, user_stack, visit, waits_for,
+    selected, thread_state, typed_current, user_stack, visit, waits_for,
 };
 use aya_ebpf::{Global, programs::RawTracePointContext};
 use tracers::{

@@ -3,6 +3,7 @@
 use super::{
     Output, Wall,
     human::{count, plural},
+    stacks::from_root,
 };
 use crate::show::sink::Sink;
 use engine::Account;

@@ -29,7 +29,7 @@ pub(crate) fn has_stacks(columns: &[Column]) -> bool {
 /// Returns the columns of stacks, from the root of a picture: what a program did, what the kernel did for it, and what is on top of both.
 pub(super) fn from_root(columns: &[Column]) -> impl DoubleEndedIterator<Item = usize> {
     let order = [(false, false), (false, true), (true, true), (true, false)];
-    order.into_iter().flat_map(|(on_top, kernel)| {
+    order.into_iter().flat_map(move |(on_top, kernel)| {
         (0..columns.len()).filter(move |at| {
             let column = &columns[*at];
             column.kind.is_stack()
