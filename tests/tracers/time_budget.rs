@@ -122,10 +122,10 @@ fn a_cpu_quota_throttles() {
     let rows: Vec<&Value> = outcome.rows.iter().collect();
     let number = |key: &str| report.number(key);
     let waited = number("wall_ns").saturating_sub(number("cpu_ns"));
-    // 20 ms in each 100 ms: the rest of four periods at least.
+    // 20 ms in each 100 ms: the rest of four periods, of which the first may have begun before.
     let throttled = sum(&rows, "throttled_ns");
     assert!(
-        (300_000_000..=waited + 20_000_000).contains(&throttled),
+        (250_000_000..=waited + 20_000_000).contains(&throttled),
         "{throttled} of {waited}: {rows:?}"
     );
 }

@@ -24,6 +24,7 @@ pub struct OffWake {
     pub user_stack: UserStack,
     /// Kernel stack of the wait.
     #[key]
+    #[spare]
     pub kernel_stack: KernelStack,
     /// Name of the thread that ended the wait; empty if that was not seen.
     #[key]
@@ -38,10 +39,12 @@ pub struct OffWake {
     /// Kernel stack of the thread that ended the wait.
     #[key]
     #[on_top]
+    #[spare]
     pub waker_kernel_stack: KernelStack,
     /// User stack of the thread that ended the wait.
     #[key]
     #[on_top]
+    #[spare]
     pub waker_user_stack: UserStack,
     /// Number of waits.
     #[count]

@@ -70,7 +70,9 @@ impl Form {
                 }
             }
             Self::Next => {
-                let largest = parts.iter().max_by_key(|part| part.value);
+                let largest = parts
+                    .iter()
+                    .min_by_key(|part| std::cmp::Reverse(part.value));
                 out.push_str(largest.and_then(|part| part.column.part).unwrap_or(""));
             }
         }

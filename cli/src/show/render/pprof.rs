@@ -3,7 +3,7 @@
 use super::{
     Output, Wall,
     human::{count, plural},
-    stacks::from_root,
+    stacks::{from_root, weight_column},
 };
 use crate::show::sink::Sink;
 use engine::Account;
@@ -55,12 +55,7 @@ impl Pprof {
             let (r#type, unit) = (out.string(&name), out.string(unit));
             out.profile.sample_type.push(ValueType { r#type, unit });
         }
-        // Bytes and times are preferred to counts.
-        let sum = values_by(columns, Role::Sum)
-            .chain(values_by(columns, Role::Gauge))
-            .chain(values(columns))
-            .next();
-        if let Some(at) = sum {
+        if let Some(at) = weight_column(columns) {
             out.profile.default_sample_type = out.string(&sample_type(&columns[at]).0);
         }
         out

@@ -249,10 +249,19 @@ impl Fold {
     }
 }
 
-/// Returns the column with the weight of a stack. Bytes and times are preferred to counts.
-fn weight(columns: &[Column]) -> Option<(usize, String)> {
+/// Returns the place of the column with the weight of a stack. Bytes and times are preferred to counts, which a sum may be too.
+pub(super) fn weight_column(columns: &[Column]) -> Option<usize> {
     let find = |role| columns.iter().position(|column| column.role == role);
-    let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
+    let is_measure = |column: &Column| column.role == Role::Sum && column.unit() != Unit::None;
+    { columns.iter().position(is_measure) }
+        .or_else(|| find(Role::Gauge))
+        .or_else(|| find(Role::Count))
+        .or_else(|| find(Role::Sum))
+}
+
+/// Returns the column with the weight of a stack, and the noun of its unit.
+fn weight(columns: &[Column]) -> Option<(usize, String)> {
+    let at = weight_column(columns)?;
     let name = match columns[at].unit() {
         Unit::Nanoseconds => "ns",
         Unit::Microseconds => "us",
