@@ -8,7 +8,7 @@ pub(crate) use command::{
 };
 
 use crate::{
-    command::describe::flag,
+    command::{describe::flag, diff::Diff},
     show::{output::OutputArg, view::ViewArgs},
     source::remote::{Address, Files, Place},
     usage::{self, Usage},
@@ -43,6 +43,8 @@ pub(crate) enum Action {
         /// Whether to print JSON.
         json: bool,
     },
+    /// `diff`: the difference of two profiles.
+    Diff(Diff),
     /// `doctor`: what this machine lacks.
     Doctor {
         /// Whether to print JSON.
@@ -111,6 +113,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
             tracer: string(m, "tracer"),
             json: json(m),
         },
+        Some(("diff", m)) => Action::Diff(diff(m)),
         Some(("doctor", m)) => Action::Doctor { json: json(m) },
         Some(("version", m)) => Action::Version { json: json(m) },
         Some(("run", m)) => Action::Run(Box::new(run(m)?)),
@@ -127,6 +130,17 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
         action,
         agent: agent(&matches)?,
     })
+}
+
+fn diff(m: &ArgMatches) -> Diff {
+    let path = |id| m.get_one::<PathBuf>(id).cloned().unwrap_or_default();
+    Diff {
+        before: path("before"),
+        after: path("after"),
+        output: m.get_one("output").cloned(),
+        top: m.get_one::<u32>("top").map_or(20, |top| *top as usize),
+        sample: m.get_one("sample").cloned(),
+    }
 }
 
 /// Returns the agent of `--agent`, for every command.

@@ -24,7 +24,7 @@ pub(crate) use json::Json;
 pub(crate) use layout::in_table;
 pub(crate) use pprof::Pprof;
 pub(crate) use rows::{Wall, escape::escaped};
-pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
+pub(crate) use stacks::{Flamegraph, Folded, draw_difference, frame_text, has_stacks, one_number};
 pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
 pub(crate) use viewed::Viewed;

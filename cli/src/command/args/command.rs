@@ -53,6 +53,7 @@ pub(crate) fn command() -> Command {
         .subcommands([
             list(),
             describe(),
+            diff(),
             doctor(),
             run_command(),
             completions(),
@@ -132,6 +133,52 @@ fn describe() -> Command {
             (
                 "tracejob describe TRACER -o json | jq '.columns[].name'",
                 "",
+            ),
+        ]))
+}
+
+fn diff() -> Command {
+    let file = |id: &'static str, name: &'static str, help: &'static str| {
+        Arg::new(id)
+            .value_name(name)
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+            .help(help)
+    };
+    Command::new("diff")
+        .about("Compare two profiles by the shares of their functions")
+        .arg(file(
+            "before",
+            "BEFORE",
+            "Profile to compare with: pprof, or NAME.folded",
+        ))
+        .arg(file("after", "AFTER", "Profile to explain"))
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_name("FORMAT[=FILE]")
+                .value_parser(ValueParser::from(OutputArg::parse))
+                .help("Output format: table, folded, flamegraph=FILE [default: table]"),
+        )
+        .arg(
+            Arg::new("top")
+                .long("top")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Number of functions in the table [default: 20]"),
+        )
+        .arg(
+            Arg::new("sample")
+                .long("sample")
+                .value_name("NAME")
+                .help("Sample type to compare [default: bytes or time, otherwise a count]"),
+        )
+        .after_help(examples(&[
+            ("tracejob diff before.pb.gz after.pb.gz", ""),
+            (
+                "tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
+                "red grew, blue shrank",
             ),
         ]))
 }

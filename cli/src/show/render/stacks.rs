@@ -243,7 +243,7 @@ fn noun(columns: &[Column]) -> String {
 }
 
 /// Escapes a name: a semicolon would split the frame.
-fn frame_text(name: &[u8], kernel: bool) -> String {
+pub(crate) fn frame_text(name: &[u8], kernel: bool) -> String {
     let mut text = String::new();
     escape(name, &mut text);
     if text.contains(';') {
@@ -368,8 +368,27 @@ fn draw(
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
 }
 
+/// Draws folded lines with two weights: what grew is red, what shrank is blue. `scale` is the factor of the weights.
+pub(crate) fn draw_difference(
+    title: &str,
+    lines: &[String],
+    scale: f64,
+    svg: impl Write,
+) -> io::Result<()> {
+    let mut options = Options::default();
+    options.title = title.to_owned();
+    options.subtitle =
+        Some("red grew, blue shrank; widths are those of the second profile".to_owned());
+    options.name_type = "Function".to_owned();
+    options.bgcolors = Some(BackgroundColor::Flat((0xff, 0xff, 0xff).into()));
+    options.font_size = 12;
+    options.factor = 1.0 / scale;
+    options.deterministic = true;
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
+}
+
 /// A stack whose end inferno does not take for the first of two weights, as differential graphs have them: a name may end in a number.
-fn one_number(stack: &str) -> Cow<'_, str> {
+pub(crate) fn one_number(stack: &str) -> Cow<'_, str> {
     match stack.rsplit_once(' ') {
         Some((name, last)) if last.starts_with(|first: char| first.is_ascii_digit()) => {
             // It looks the same, and is no blank to inferno.
