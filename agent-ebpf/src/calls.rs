@@ -62,7 +62,15 @@ impl<T: Copy> Calls<'_, T> {
     /// Where there is no room.
     #[inline(always)]
     pub fn begin(&self, call: &T) -> Result<(), Loss> {
-        let task = current() as u64;
+        self.begin_of(current() as u64, call)
+    }
+
+    /// Begins a call of `task`, the address of its `struct task_struct`. Nobody else may begin or end a call of the same task meanwhile.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    #[inline(always)]
+    pub fn begin_of(&self, task: u64, call: &T) -> Result<(), Loss> {
         let slot = self.slot(task).ok_or(Loss::MapFull)?;
         // SAFETY: a slot of the array, which lives as long as the program. While it has this task, other tasks write only to its counts.
         let of = unsafe { &mut *slot };
@@ -94,6 +102,20 @@ impl<T: Copy> Calls<'_, T> {
         (self.crowded.insert(&task, call, 0)).map_err(|_| Loss::MapFull)
     }
 
+    /// Begins a call of `task`, unless one is known: for the pass when a trace begins, beside which tasks begin and end calls themselves.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    #[inline(always)]
+    pub fn begin_new(&self, task: u64, call: &T) -> Result<(), Loss> {
+        let slot = self.slot(task).ok_or(Loss::MapFull)?;
+        // SAFETY: an aligned u64 of the slot.
+        match unsafe { core::ptr::read_volatile(&raw const (*slot).task) } == task {
+            true => Ok(()),
+            false => self.begin_of(task, call),
+        }
+    }
+
     /// The call that the current task is in, if it is in one; it goes on.
     #[inline(always)]
     pub fn under_way(&self) -> Option<T> {
@@ -113,7 +135,12 @@ impl<T: Copy> Calls<'_, T> {
     /// The call ends that the current task is in, if it is in one.
     #[inline(always)]
     pub fn end(&self) -> Option<T> {
-        let task = current() as u64;
+        self.end_of(current() as u64)
+    }
+
+    /// Ends the call that `task` is in, if it is in one.
+    #[inline(always)]
+    pub fn end_of(&self, task: u64) -> Option<T> {
         // SAFETY: a slot of the array.
         let of = unsafe { &mut *self.slot(task)? };
         if of.task == task {
@@ -140,8 +167,13 @@ impl<T: Copy> Calls<'_, T> {
     /// The current thread ends: it gives up its slot. A call that it was in is over.
     #[inline(always)]
     pub fn leave(&self) -> Option<T> {
-        let call = self.end();
-        let task = current() as u64;
+        self.leave_of(current() as u64)
+    }
+
+    /// Ends the call that `task` is in, if it is in one, and releases its slot.
+    #[inline(always)]
+    pub fn leave_of(&self, task: u64) -> Option<T> {
+        let call = self.end_of(task);
         // SAFETY: a slot of the array.
         let of = unsafe { &mut *self.slot(task)? };
         if of.task == task {

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock_addr},
+    helpers::bpf_probe_read_kernel,
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
         RetProbeContext, SkBuffContext, SockAddrContext,
@@ -63,6 +64,18 @@ impl IteratorContext {
     #[inline(always)]
     pub fn object(&self) -> *const u8 {
         self.arg(1)
+    }
+
+    /// Returns the address of the current object as a number. The verifier allows no arithmetic, such as hashing, with a pointer that it
+    /// knows the type of; a copy that a helper made is a number to it.
+    ///
+    /// # Errors
+    /// Where the copy fails.
+    #[inline(always)]
+    pub fn address(&self) -> Result<u64, i32> {
+        let object = self.object();
+        // SAFETY: the source is a variable of this function.
+        unsafe { bpf_probe_read_kernel((&raw const object).cast::<u64>()) }
     }
 
     /// Returns a member of the context: a pointer or a word.

@@ -53,9 +53,11 @@ pub fn read_both<A: Copy, B: Copy, const WORDS: usize>(
 }
 
 /// The byte offset of a field of type `T` in a kernel struct.
-#[repr(transparent)]
+#[repr(C)]
 pub struct Field<T> {
     offset: Global<u32>,
+    /// Bytes that a read takes. The loader compares it with the field: a kernel may have made the field smaller.
+    width: u32,
     value: PhantomData<fn() -> T>,
 }
 
@@ -71,6 +73,7 @@ impl<T> Field<T> {
     pub const fn new() -> Self {
         Self {
             offset: Global::new(Self::ABSENT),
+            width: size_of::<T>() as u32,
             value: PhantomData,
         }
     }
@@ -148,6 +151,88 @@ impl EnumValue {
     pub fn load(&self) -> u32 {
         self.0.load()
     }
+}
+
+/// A field of one bit in a kernel struct.
+#[repr(transparent)]
+pub struct Bit(Global<u32>);
+
+impl Bit {
+    /// A field whose offset in bits the loader fills in.
+    #[allow(clippy::new_without_default, reason = "only kernel_bits! makes these")]
+    pub const fn new() -> Self {
+        Self(Global::new(0))
+    }
+
+    /// Reads the field of the kernel struct at `base`.
+    ///
+    /// # Errors
+    /// Where that memory cannot be read.
+    #[inline(always)]
+    pub fn read(&self, base: *const u8) -> Result<bool, i32> {
+        let bits = self.0.load();
+        // SAFETY: the helper checks the address.
+        let byte: u8 = unsafe { bpf_probe_read_kernel(base.wrapping_add(bits as usize / 8)) }?;
+        Ok(byte >> (bits % 8) & 1 == 1)
+    }
+}
+
+/// Declares fields of one bit: `NAME = struct.field;`.
+#[macro_export]
+macro_rules! kernel_bits {
+    ($($name:ident = $struct:ident . $field:ident;)*) => { $(
+        #[doc = concat!("`", stringify!($field), "` of `struct ", stringify!($struct), "`.")]
+        #[unsafe(export_name = concat!("KBIT_", stringify!($struct), "_DOT_", stringify!($field)))]
+        pub static $name: $crate::Bit = $crate::Bit::new();
+    )* };
+}
+
+/// The address of a kernel function.
+#[repr(transparent)]
+pub struct Function(Global<u64>);
+
+impl Function {
+    /// A function whose address the loader fills in.
+    #[allow(
+        clippy::new_without_default,
+        reason = "only kernel_functions! makes these"
+    )]
+    pub const fn new() -> Self {
+        Self(Global::new(0))
+    }
+
+    /// Returns its address; 0 where this kernel lacks it and it is optional.
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.0.load()
+    }
+
+    /// Returns whether an address lies within the first `bytes` bytes of the function.
+    #[inline(always)]
+    pub fn contains(&self, address: u64, bytes: u64) -> bool {
+        let start = self.0.load();
+        start != 0 && address.wrapping_sub(start) < bytes
+    }
+}
+
+/// Declares functions of the kernel: `NAME = function;`, or `NAME = function | other;` for the first that there is, and with `optional`
+/// before it those that some kernels lack. Their addresses require CAP_SYSLOG: /proc/kallsyms.
+#[macro_export]
+macro_rules! kernel_functions {
+    () => {};
+    (optional $name:ident = $first:ident $(| $other:ident)*; $($rest:tt)*) => {
+        $crate::kernel_functions!(@one "KOPTFUN_", $name = $first $(| $other)*);
+        $crate::kernel_functions!($($rest)*);
+    };
+    ($name:ident = $first:ident $(| $other:ident)*; $($rest:tt)*) => {
+        $crate::kernel_functions!(@one "KFUN_", $name = $first $(| $other)*);
+        $crate::kernel_functions!($($rest)*);
+    };
+    (@one $prefix:literal, $name:ident = $first:ident $(| $other:ident)*) => {
+        #[doc = concat!("`", stringify!($first), "`", $(" or `", stringify!($other), "`",)* ".")]
+        #[unsafe(export_name = concat!($prefix, stringify!($first) $(, "_OR_", stringify!($other))*))]
+        pub static $name: $crate::Function = $crate::Function::new();
+    };
 }
 
 /// Declares fields: `NAME = struct.field: type;`, a field in a field `struct.field.field`,

@@ -24,6 +24,22 @@ kernel_fields! {
 /// Maximum components and mounts of a path. Longer paths are cut at the start.
 const STEPS: usize = 40;
 
+/// Returns the open file of a descriptor of another task's process.
+///
+/// # Errors
+/// If the kernel's structures cannot be read, or there is no such file.
+#[inline(always)]
+pub fn file_of_task(task: *const u8, fd: u64) -> Result<*const u8, i32> {
+    let fdt = FILES_FDT.read(TASK_FILES.read(task)?)?;
+    if fd >= u64::from(FDT_MAX.read(fdt)?) {
+        return Err(-9);
+    }
+    let slot = FDT_FD.read(fdt)?.wrapping_add(fd as usize * 8);
+    // SAFETY: the helper checks the address.
+    let file: *const u8 = unsafe { aya_ebpf::helpers::bpf_probe_read_kernel(slot.cast()) }?;
+    if file.is_null() { Err(-9) } else { Ok(file) }
+}
+
 /// Returns the open file of a descriptor of the current process.
 #[inline(always)]
 pub fn file_of(fd: u64) -> Result<*const u8, i32> {

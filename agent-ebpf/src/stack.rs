@@ -5,15 +5,16 @@
 
 use crate::{
     CLAIMS, Claim, Claimable, TASK_GROUP_LEADER, claim, clamped, count, counter, current_tgid,
-    kernel_fields, masked,
+    kernel_fields, kernel_functions, masked,
 };
 use aya_ebpf::{
     EbpfContext, Global,
     bindings::{BPF_F_USER_BUILD_ID, BPF_F_USER_STACK},
-    helpers::generated::bpf_get_stack,
+    helpers::generated::{bpf_get_stack, bpf_get_task_stack},
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
+use core::ffi::c_void;
 use tracers::{
     KernelStack, UserStack,
     control::{FRAMES, KernelHead, UserFrame, UserHead},
@@ -63,20 +64,17 @@ fn missing() {
 
 /// Reads addresses into the scratch memory and hashes them; `None` without a stack.
 #[inline(always)]
-fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *mut KernelFrames)> {
+fn read(
+    take: impl FnOnce(*mut c_void, u32) -> i64,
+    seed: u64,
+) -> Option<(u64, Claim, *mut KernelFrames)> {
     let Some((claim, scratch)) = claim(&KERNEL_SCRATCH) else {
         missing();
         return None;
     };
     // SAFETY: the scratch is ours and as large as said.
-    let bytes = unsafe {
-        bpf_get_stack(
-            ctx.as_ptr(),
-            core::ptr::addr_of_mut!((*scratch).addresses).cast(),
-            DEPTH.load() * 8,
-            flags,
-        )
-    };
+    let addresses = unsafe { core::ptr::addr_of_mut!((*scratch).addresses).cast() };
+    let bytes = take(addresses, DEPTH.load() * 8);
     if bytes <= 0 {
         return None;
     }
@@ -103,7 +101,20 @@ fn read<C: EbpfContext>(ctx: &C, flags: u64, seed: u64) -> Option<(u64, Claim, *
 /// Returns the kernel stack of the current task, without its first `skip` frames.
 #[inline(always)]
 pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
-    let Some((hash, _claim, scratch)) = read(ctx, skip, 0) else {
+    // SAFETY: the buffer has that many bytes.
+    kept(|to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, skip) })
+}
+
+/// The kernel stack of another task, which an iterator gives.
+#[inline(always)]
+pub fn kernel_stack_of(task: *const u8) -> KernelStack {
+    // SAFETY: the buffer has that many bytes.
+    kept(|to, bytes| unsafe { bpf_get_task_stack(task.cast_mut().cast(), to, bytes, 0) })
+}
+
+#[inline(always)]
+fn kept(take: impl FnOnce(*mut c_void, u32) -> i64) -> KernelStack {
+    let Some((hash, _claim, scratch)) = read(take, 0) else {
         return KernelStack(0);
     };
     if KERNEL_STACKS.get_ptr(&hash).is_some() {
@@ -116,6 +127,57 @@ pub fn kernel_stack<C: EbpfContext>(ctx: &C, skip: u64) -> KernelStack {
             missing();
             KernelStack(0)
         }
+    }
+}
+
+kernel_functions! {
+    // The outermost functions of the interrupt of a timer: x86, arm64 in the kernel and in user mode, and hypervisors' timers.
+    optional INTERRUPT = asm_sysvec_apic_timer_interrupt | el1h_64_irq;
+    optional INTERRUPT_OF_USER = el0t_64_irq;
+    optional INTERRUPT_OF_HYPERV = asm_sysvec_hyperv_stimer0;
+    optional INTERRUPT_OF_XEN = asm_sysvec_xen_hvm_callback;
+    optional INTERRUPT_OF_LINE = asm_common_interrupt;
+}
+
+/// Bytes of such a function within which it calls the handler.
+const INTERRUPT_BYTES: u64 = 64;
+/// Most frames of an interrupt itself.
+const INTERRUPT_FRAMES: usize = 32;
+
+#[inline(always)]
+fn is_interrupt(address: u64) -> bool {
+    INTERRUPT.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_USER.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_HYPERV.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_XEN.contains(address, INTERRUPT_BYTES)
+        || INTERRUPT_OF_LINE.contains(address, INTERRUPT_BYTES)
+}
+
+/// The kernel stack below the interrupt in which the program runs: what the interrupt interrupted. `None` where that was user mode.
+#[inline(always)]
+pub fn interrupted_stack<C: EbpfContext>(ctx: &C) -> Option<KernelStack> {
+    // SAFETY: the buffer has that many bytes.
+    let take = |to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, 0) };
+    let Some((_, claim, scratch)) = read(take, 0) else {
+        return Some(KernelStack(0));
+    };
+    // SAFETY: the scratch is ours, and `read` has filled it.
+    let len = unsafe { (*scratch).head.len } as usize;
+    let mut skip = 0;
+    for i in 0..INTERRUPT_FRAMES {
+        if i >= len {
+            break;
+        }
+        // SAFETY: fewer than its frames.
+        if is_interrupt(unsafe { (*scratch).addresses[i] }) {
+            skip = i + 1;
+            break;
+        }
+    }
+    drop(claim);
+    match skip {
+        all if all == len => None,
+        skip => Some(kernel_stack(ctx, skip as u64)),
     }
 }
 
@@ -166,7 +228,10 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
 /// Returns the user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.
 #[inline(always)]
 pub fn user_stack<C: EbpfContext>(ctx: &C) -> UserStack {
-    let Some((hash, ..)) = read(ctx, u64::from(BPF_F_USER_STACK), program()) else {
+    let flags = u64::from(BPF_F_USER_STACK);
+    // SAFETY: the buffer has that many bytes.
+    let take = |to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, flags) };
+    let Some((hash, ..)) = read(take, program()) else {
         return UserStack(0);
     };
     let reads = match USER_STACKS.get_ptr(&hash) {

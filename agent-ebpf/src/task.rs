@@ -15,6 +15,7 @@ kernel_fields! {
     TASK_TGID = task_struct.tgid: u32;
     TASK_PID = task_struct.pid: u32;
     TASK_COMM = task_struct.comm: u8;
+    TASK_FLAGS = task_struct.flags: u32;
     TASK_GROUP_LEADER = task_struct.group_leader: *const u8;
     TASK_THREAD_PID = task_struct.thread_pid: *const u8;
     PID_LEVEL = pid.level: u32;
@@ -28,6 +29,18 @@ kernel_fields! {
 pub fn current() -> *const u8 {
     // SAFETY: the helper only returns a pointer.
     unsafe { bpf_get_current_task() as *const u8 }
+}
+
+/// Flag of a thread that exits, set before sched_process_exit: PF_EXITING, include/linux/sched.h.
+const EXITING: u32 = 4;
+
+/// Returns whether a thread is exiting.
+///
+/// # Errors
+/// Where the task cannot be read.
+#[inline(always)]
+pub fn is_exiting(task: *const u8) -> Result<bool, i32> {
+    Ok(TASK_FLAGS.read(task)? & EXITING != 0)
 }
 
 /// Returns the time of CLOCK_BOOTTIME, ns.

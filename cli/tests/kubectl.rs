@@ -133,7 +133,7 @@ impl Cluster {
             let _ = stream.write_all(&message.encode_length_delimited_to_vec());
         };
         say(item(Item::Schema(client::schema(
-            tracers::ALL[0],
+            tracers::find(tracer()).unwrap(),
             &tracers::LABELS[..1],
         ))));
         let (breaks, last) = {
@@ -255,9 +255,9 @@ fn ended(child: Child) -> (Output, String, String) {
     (output, out, err)
 }
 
-/// Any tracer: its rows here have the column of nodes alone.
+/// Any tracer of events: its rows here have the column of nodes alone.
 fn tracer() -> &'static str {
-    tracers::ALL[0].name()
+    tracers::of_events().name()
 }
 
 /// Waits until the stream is read, and interrupts.

@@ -80,6 +80,11 @@ impl Btf {
 
     /// Returns the byte offset of a field, or of a field in a field: `["thread_info", "status"]`. Anonymous members are searched too.
     pub(crate) fn offset(&self, of: &str, path: &[&str]) -> Option<u32> {
+        Some(self.bits(of, path)? / 8)
+    }
+
+    /// Returns the offset of a field in bits: of one that has fewer bits than a byte.
+    pub(crate) fn bits(&self, of: &str, path: &[&str]) -> Option<u32> {
         let mut at = self.find_struct(of)?;
         let mut bits = 0;
         for (depth, field) in path.iter().enumerate() {
@@ -89,7 +94,39 @@ impl Btf {
                 at = self.resolve(ty)?;
             }
         }
-        Some(bits / 8)
+        Some(bits)
+    }
+
+    /// Returns the size of a field in bytes; `None` for one of some bits.
+    pub(crate) fn size(&self, of: &str, path: &[&str]) -> Option<u32> {
+        let mut at = self.find_struct(of)?;
+        let (last, path) = path.split_last()?;
+        for field in path {
+            let (_, ty) = self.member(at, field, 8)?;
+            at = self.resolve(ty)?;
+        }
+        let (bits, ty) = self.member(at, last, 8)?;
+        (bits % 8 == 0).then(|| self.size_of(ty, 16))?
+    }
+
+    /// Returns the size of a type in bytes, followed through this many others.
+    fn size_of(&self, id: u32, depth: u8) -> Option<u32> {
+        const POINTER_BYTES: u32 = 8;
+        let at = self.at(id)?;
+        let depth = depth.checked_sub(1)?;
+        match self.kind(at) {
+            INT | STRUCT | UNION | ENUM | ENUM64 => Some(self.word(at + 8)),
+            PTR => Some(POINTER_BYTES),
+            TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => {
+                self.size_of(self.word(at + 8), depth)
+            }
+            // The type of an element, that of its index, and the number of elements.
+            ARRAY => {
+                let each = self.size_of(self.word(at + 12), depth)?;
+                each.checked_mul(self.word(at + 20))
+            }
+            _ => None,
+        }
     }
 
     /// Returns the value of a constant of any enum.

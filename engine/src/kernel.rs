@@ -12,9 +12,11 @@ use crate::{
     select,
 };
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    collections::{BTreeSet, HashMap, HashSet},
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 use tracers::{Capability, Erased, Point};
 
@@ -28,6 +30,8 @@ pub struct Kernel {
     pub(crate) proc: PathBuf,
     /// Difference between CLOCK_BOOTTIME in our time namespace and in kernel programs, ns.
     pub(crate) boottime_ahead_ns: i64,
+    /// Addresses of the functions that kernel programs ask for.
+    functions: OnceLock<HashMap<String, u64>>,
 }
 
 /// `boottime SECONDS NANOSECONDS` of /proc/self/timens_offsets, time_namespaces(7). Kernels before 5.6 have no such file.
@@ -49,6 +53,8 @@ fn boottime_ahead(text: &str) -> i64 {
 const ANCESTOR_HELPER: [u64; 4] = [0x1b7, 123 << 32 | 0x85, 0xb7, 0x95];
 /// A call of bpf_get_current_task_btf: `call 158; r0 = 0; exit`.
 const TASK_HELPER: [u64; 3] = [158 << 32 | 0x85, 0xb7, 0x95];
+/// A call of bpf_task_pt_regs of the current task: `call 158; r1 = r0; call 175; r0 = 0; exit`.
+const REGISTERS_HELPER: [u64; 5] = [158 << 32 | 0x85, 0x1bf, 175 << 32 | 0x85, 0xb7, 0x95];
 
 /// Returns the version in a release's name, as two numbers: 6.18.
 pub(crate) fn version(release: &str) -> (u32, u32) {
@@ -93,6 +99,7 @@ impl Kernel {
             boottime_ahead_ns: boottime_ahead(
                 &fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default(),
             ),
+            functions: OnceLock::new(),
         })
     }
 
@@ -128,6 +135,11 @@ impl Kernel {
     /// Returns whether tracing programs may get a cgroup's ancestors by a helper.
     pub(crate) fn has_ancestor_helper(&self) -> bool {
         bpf::try_load(&ANCESTOR_HELPER, Sort::RAW_TRACEPOINT).is_ok()
+    }
+
+    /// Returns whether tracing programs may read the registers with which a task entered the kernel.
+    pub(crate) fn has_registers_helper(&self) -> bool {
+        bpf::try_load(&REGISTERS_HELPER, Sort::RAW_TRACEPOINT).is_ok()
     }
 
     /// Returns whether tracing programs may read the current task without a helper.
@@ -181,18 +193,45 @@ impl Kernel {
         }
     }
 
+    /// Returns the addresses of the functions that kernel programs ask for; empty if this process may not see addresses.
+    fn functions(&self) -> &HashMap<String, u64> {
+        self.functions.get_or_init(|| {
+            let objects = tracers::ALL
+                .iter()
+                .filter_map(|tracer| object(tracer.name()));
+            let wanted = objects
+                .flat_map(wanted)
+                .filter(|one| one.fact == Fact::Function);
+            let names: HashSet<String> = wanted
+                .flat_map(|one| {
+                    one.name
+                        .split(" or ")
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            File::open(self.proc.join("kallsyms")).map_or_else(
+                |_| HashMap::new(),
+                |file| addresses(BufReader::new(file), &names),
+            )
+        })
+    }
+
     /// Returns a kernel field or constant that these programs read and this kernel lacks.
     fn missing_field<'a>(
         &self,
         tracer: &str,
         programs: impl Iterator<Item = &'a str>,
     ) -> Option<String> {
-        let named = named(object(tracer)?, programs)?;
-        let needed = named.iter().filter_map(|symbol| Wanted::parse(symbol));
-        let mut missing = needed.filter(|one| !one.optional && one.find(&self.btf).is_none());
-        missing
-            .next()
-            .map(|missing| format!("this kernel has no {}", missing.name))
+        let object = object(tracer)?;
+        let named = named(object, programs)?;
+        let needed = wanted(object).into_iter();
+        let needed = needed.filter(|one| named.contains(&one.symbol) && !one.optional);
+        let mut missing = needed.filter(|one| one.find(self).is_none());
+        missing.next().map(|missing| match missing.width {
+            0 => format!("this kernel has no {}", missing.name),
+            width => format!("this kernel has no {} of {width} bytes", missing.name),
+        })
     }
 }
 
@@ -204,37 +243,110 @@ pub(crate) struct Wanted {
     /// The requested fact, in C syntax.
     pub(crate) name: String,
     optional: bool,
-    is_constant: bool,
+    fact: Fact,
+    /// Bytes that a program reads of a field; 0 for other facts.
+    width: u32,
+}
+
+/// A kind of fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fact {
+    /// The offset of a field and the bytes that are read of it, two `u32`: `Field` of `agent-ebpf/src/field.rs`.
+    Field,
+    /// The offset of a field of one bit, in bits, a `u32`.
+    Bit,
+    /// The value of an enum's constant, a `u32`.
+    Constant,
+    /// The address of the first of some functions, a `u64`.
+    Function,
 }
 
 impl Wanted {
-    fn parse(symbol: &str) -> Option<Self> {
-        let (optional, is_constant, rest) = if let Some(rest) = symbol.strip_prefix("KOFF_") {
-            (false, false, rest)
-        } else if let Some(rest) = symbol.strip_prefix("KOPT_") {
-            (true, false, rest)
-        } else if let Some(rest) = symbol.strip_prefix("KOPTENUM_") {
-            (true, true, rest)
-        } else {
-            (false, true, symbol.strip_prefix("KENUM_")?)
-        };
+    /// Parses a global with this value in the object.
+    fn parse(symbol: &str, value: &[u8]) -> Option<Self> {
+        const PREFIXES: [(&str, bool, Fact); 7] = [
+            ("KBIT_", false, Fact::Bit),
+            ("KOFF_", false, Fact::Field),
+            ("KOPT_", true, Fact::Field),
+            ("KENUM_", false, Fact::Constant),
+            ("KOPTENUM_", true, Fact::Constant),
+            ("KFUN_", false, Fact::Function),
+            ("KOPTFUN_", true, Fact::Function),
+        ];
+        let (rest, optional, fact) = PREFIXES.iter().find_map(|(prefix, optional, fact)| {
+            Some((symbol.strip_prefix(prefix)?, *optional, *fact))
+        })?;
         Some(Self {
             symbol: symbol.to_owned(),
-            name: rest.replace("_DOT_", "."),
+            name: rest.replace("_DOT_", ".").replace("_OR_", " or "),
             optional,
-            is_constant,
+            fact,
+            width: match fact {
+                Fact::Field => u32::from_ne_bytes(*value.get(4..)?.first_chunk()?),
+                Fact::Bit | Fact::Constant | Fact::Function => 0,
+            },
         })
     }
 
-    /// Returns the value of the global.
-    pub(crate) fn find(&self, btf: &Btf) -> Option<u32> {
-        if self.is_constant {
-            return btf.constant(&self.name);
-        }
+    /// Returns the struct and the path to the field in it.
+    fn path(&self) -> Option<(&str, Vec<&str>)> {
         let mut parts = self.name.split('.');
-        let of = parts.next()?;
-        btf.offset(of, &parts.collect::<Vec<_>>())
+        Some((parts.next()?, parts.collect()))
     }
+
+    /// Returns the value of the global, as bytes; `None` if this kernel has no such thing, or a smaller field than programs read.
+    pub(crate) fn find(&self, kernel: &Kernel) -> Option<Vec<u8>> {
+        let number = match self.fact {
+            Fact::Constant => kernel.btf.constant(&self.name)?,
+            Fact::Bit => {
+                let (of, path) = self.path()?;
+                kernel.btf.bits(of, &path)?
+            }
+            Fact::Field => {
+                let (of, path) = self.path()?;
+                let offset = kernel.btf.offset(of, &path)?;
+                // A flexible array has no size. One of some bits, or of an unknown type, has none here either.
+                let size = kernel.btf.size(of, &path).filter(|size| *size > 0);
+                if size.is_some_and(|size| size < self.width) {
+                    return None;
+                }
+                return Some([offset, self.width].map(u32::to_ne_bytes).concat());
+            }
+            Fact::Function => {
+                let addresses = kernel.functions();
+                let address = self
+                    .name
+                    .split(" or ")
+                    .find_map(|name| addresses.get(name))?;
+                return Some(address.to_ne_bytes().to_vec());
+            }
+        };
+        Some(number.to_ne_bytes().to_vec())
+    }
+}
+
+/// Returns the addresses of these functions of the kernel itself. `symbols` are lines of `address type name [module]`: proc_kallsyms(5).
+fn addresses(symbols: impl BufRead, names: &HashSet<String>) -> HashMap<String, u64> {
+    let mut found = HashMap::new();
+    for line in symbols.lines().map_while(Result::ok) {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(address), Some(_), Some(name), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        if names.contains(name)
+            && let Ok(address) = u64::from_str_radix(address, 16)
+            // Zero is shown in place of an address that this process may not see.
+            && address != 0
+        {
+            found.insert(name.to_owned(), address);
+            if found.len() == names.len() {
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// Returns the globals that these programs of an object use, and the functions that they may call; `None` if the object cannot be read.
@@ -266,18 +378,34 @@ fn named<'a>(object: &[u8], programs: impl Iterator<Item = &'a str>) -> Option<B
 
 /// Returns all facts that an object requests.
 pub(crate) fn wanted(object: &[u8]) -> Vec<Wanted> {
-    use object::{Object, ObjectSymbol};
+    use object::{Object, ObjectSection, ObjectSymbol};
     let Ok(file) = object::File::parse(object) else {
         return Vec::new();
     };
-    file.symbols()
-        .filter_map(|symbol| Wanted::parse(symbol.name().ok()?))
-        .collect()
+    let parse = |symbol: object::Symbol<'_, '_>| {
+        let section = file.section_by_index(symbol.section_index()?).ok()?;
+        let value = section.data_range(symbol.address(), symbol.size()).ok()??;
+        Wanted::parse(symbol.name().ok()?, value)
+    };
+    file.symbols().filter_map(parse).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_functions_are_found_unless_they_are_hidden() {
+        let names = HashSet::from(["tick", "other", "of_module"].map(str::to_owned));
+        let shown = "ffffffff81000000 T tick\nffffffff81000040 t third\nffffffffc0000000 t of_module\t[one]\n";
+        let found = addresses(shown.as_bytes(), &names);
+        assert_eq!(
+            found,
+            HashMap::from([("tick".to_owned(), 0xffff_ffff_8100_0000)])
+        );
+        let hidden = "0000000000000000 T tick\n";
+        assert!(addresses(hidden.as_bytes(), &names).is_empty());
+    }
 
     #[test]
     fn a_program_needs_the_fields_that_it_reads_and_not_those_of_others() {

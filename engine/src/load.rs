@@ -32,6 +32,7 @@ mod attach;
 mod code;
 mod depth;
 mod globals;
+mod pass;
 mod refused;
 mod slots;
 mod user_files;
@@ -58,6 +59,8 @@ pub(crate) struct Loaded {
     pub(crate) faults: Faults,
     /// The functions of user space that it attaches to.
     user: Option<UserProbes>,
+    /// Whether its iterators make passes.
+    passes: bool,
     /// Counts of `bpf::missed_at_link` at closed links.
     missed: u64,
 }
@@ -157,6 +160,7 @@ impl Loaded {
             depth,
             faults,
             user: None,
+            passes: pass::has_passes(plan),
             missed: 0,
         };
         loaded.load_selection(selection, kernel)?;

@@ -526,7 +526,7 @@ impl Worker {
         }
         // Detaching waits for the kernel, program by program. This time does not belong to the trace.
         let elapsed = self.started.elapsed();
-        self.reader.loaded.detach();
+        self.reader.loaded.detach()?;
         if self.drain(LAST_NAMING)?.is_err() {
             return Ok(());
         }

@@ -46,9 +46,8 @@ impl Loading {
         let tested = tested.to_ne_bytes();
         loader.override_global("TESTED", GlobalData::from(tested.as_slice()), true);
         let fields = crate::kernel::wanted(OBJECT);
-        let fields: Vec<(String, [u8; 4])> = (fields.into_iter())
-            .filter_map(|field| Some((field.find(&kernel.btf)?.to_ne_bytes(), field.symbol)))
-            .map(|(value, symbol)| (symbol, value))
+        let fields: Vec<(String, Vec<u8>)> = (fields.into_iter())
+            .filter_map(|field| Some((field.symbol.clone(), field.find(&kernel)?)))
             .collect();
         for (symbol, value) in &fields {
             loader.override_global(symbol, GlobalData::from(value.as_slice()), true);

@@ -47,8 +47,19 @@ impl Kernel {
     }
 }
 
+/// Maximum number of innermost frames that may be the probe's own.
+const PROBE_FRAMES_MAX: usize = 6;
+
+/// Returns whether a kernel function only calls the programs of a tracepoint (include/trace/bpf_probe.h, include/linux/tracepoint.h), or
+/// is such a program.
+fn is_of_probe(name: &str) -> bool {
+    ["__traceiter_", "__bpf_trace_", "bpf_trace_run", "bpf_prog_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 impl Symbolizer {
-    /// Names a kernel stack, innermost frame first.
+    /// Names a kernel stack, innermost frame first, without the frames of the probe that recorded it.
     ///
     /// A frame without a name is `[kernel]`, without its address: addresses would reveal the kernel's location in memory, which the node hides.
     /// [`Symbolizer::kernel_unnamed`] returns why there are no names.
@@ -67,6 +78,10 @@ impl Symbolizer {
                 None => frames.push(self.unnamed_in_kernel()),
             }
         }
+        let innermost = frames.iter().take(PROBE_FRAMES_MAX);
+        let of_probe = innermost.map(|id| is_of_probe(&self.frames.get(*id).name));
+        let probe = of_probe.collect::<Vec<_>>().into_iter().rposition(|is| is);
+        frames.drain(..probe.map_or(0, |last| last + 1));
         frames
     }
 

@@ -73,6 +73,33 @@ impl Cgroup {
         None
     }
 
+    /// Creates a cgroup with a CPU quota in µs per period, in the hierarchy that has the cpu controller.
+    pub fn with_cpu_quota(quota: u64, period: u64) -> Self {
+        // The controller may be off below the root until a cgroup asks for it.
+        let _ = fs::write(root().join("cgroup.subtree_control"), "+cpu");
+        let group = Self::new();
+        match group.limit_cpu(quota, period) {
+            Some(first_version) => first_version,
+            None => group,
+        }
+    }
+
+    /// Limits the CPU time of what is in it, in µs per period. As with [`Self::limit_memory`], the limit may be another cgroup's.
+    #[must_use]
+    pub fn limit_cpu(&self, quota: u64, period: u64) -> Option<Self> {
+        let first_version = Path::new("/sys/fs/cgroup/cpu");
+        if first_version.join("cpu.cfs_quota_us").exists()
+            || first_version.join("cpu.shares").exists()
+        {
+            let group = new(first_version, &unique());
+            group.write("cpu.cfs_period_us", &period.to_string());
+            group.write("cpu.cfs_quota_us", &quota.to_string());
+            return Some(group);
+        }
+        self.write("cpu.max", &format!("{quota} {period}"));
+        None
+    }
+
     /// A new one of a name, of cgroup v1; none where that is not mounted.
     pub fn of_version_1(name: &str) -> Option<Self> {
         let root = Path::new("/sys/fs/cgroup/memory");

@@ -12,7 +12,7 @@ pub(crate) mod forms;
 pub(crate) mod processes;
 pub(crate) mod storm;
 
-pub(crate) use entry::{Entry, Expects, Identity, Producer};
+pub(crate) use entry::{Entry, Expects, Identity, Limit, Producer};
 
 use std::{process::Command, sync::OnceLock};
 use tests::{Outcome, runs_here};

@@ -10,21 +10,38 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod conformance;
+mod cpu_distribution;
+mod cpu_profile;
 mod exec;
+mod interrupts;
+mod locks_kernel;
+mod locks_user;
 mod malloc;
+mod off_cpu;
 mod oom_kill;
 mod open;
 mod page_fault;
 mod rss;
+mod run_queue;
 mod syscall_count;
 mod tcp_connect;
 mod tcp_drop;
 mod tcp_life;
 mod tcp_retransmit;
+mod throttle;
+mod time_budget;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use tests::{Report, Wanted, Workload, cgroup_of};
+
+/// Returns whether a stack of a row has a frame with this in its name.
+fn has_frame(row: &Value, column: &str, part: &str) -> bool {
+    let frames = row[column].as_array().unwrap().iter();
+    frames
+        .filter_map(|frame| frame["name"].as_str())
+        .any(|name| name.contains(part))
+}
 
 /// Columns that are wanted, and their values.
 type Columns = Vec<(&'static str, Wanted)>;

@@ -2,7 +2,7 @@
 
 use crate::{
     Task,
-    conformance::{Entry, Expects, Identity, Producer, conforms},
+    conformance::{Entry, Expects, Identity, Limit, Producer, conforms},
     during,
 };
 use serde_json::json;
@@ -13,7 +13,7 @@ use tests::{Cgroup, Outcome, Report, Trace, Wanted, Workload, check, needs};
 const CONFORMANCE: Entry = Entry {
     producer: Producer::Noted("victim"),
     identity: Identity::of_process("victim_pid"),
-    memory: Some(8 << 20),
+    limit: Some(Limit::Memory(8 << 20)),
     // More than 4 KiB hold.
     storm: 40,
     ..Entry::of("oom_kill", "victims {}", Expects::Events(1))

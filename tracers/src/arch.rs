@@ -35,6 +35,47 @@ pub struct Executes {
     pub narrow: bool,
 }
 
+/// What a system call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// What its first argument, a file descriptor, is of.
+    File,
+    /// A lock.
+    Lock,
+    /// A point in time.
+    Timer,
+    /// Work: events of several descriptors, or signals.
+    Work,
+    /// A disk.
+    Disk,
+    /// Another process: its end, or its message.
+    Process,
+    /// Something else.
+    Other,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WaitsFor {
+    /// A disk.
+    Disk,
+    /// Another machine, by a socket.
+    Network,
+    /// A lock of the kernel or of user space.
+    Lock,
+    /// A point in time.
+    Timer,
+    /// Another process: by a pipe, a local socket, a message, or its end.
+    Process,
+    /// A page of memory: a page fault, or reclaim.
+    Memory,
+    /// Work: poll(2), epoll(7), signals.
+    Work,
+    /// Something else.
+    Other,
+}
+
 /// SIGSYS, the same number on both machines: include/uapi/asm-generic/signal.h.
 pub const SIGSYS: u32 = 31;
 /// ENOSYS, the same number on both machines: include/uapi/asm-generic/errno.h.
@@ -52,6 +93,57 @@ mod tests {
     use syscalls::{
         aarch64::Sysno as Arm64, arm::Sysno as Arm, x86::Sysno as I386, x86_64::Sysno as X86,
     };
+
+    #[test]
+    fn calls_that_wait_have_the_numbers_of_their_table() {
+        for (waits, x86, arm) in [
+            (Waits::File, X86::read, Arm64::read),
+            (Waits::File, X86::preadv2, Arm64::preadv2),
+            (Waits::File, X86::pwritev2, Arm64::pwritev2),
+            (Waits::File, X86::sendfile, Arm64::sendfile),
+            (Waits::File, X86::splice, Arm64::splice),
+            (Waits::File, X86::accept4, Arm64::accept4),
+            (Waits::File, X86::connect, Arm64::connect),
+            (Waits::File, X86::recvmmsg, Arm64::recvmmsg),
+            (Waits::File, X86::sendmmsg, Arm64::sendmmsg),
+            (Waits::File, X86::recvmsg, Arm64::recvmsg),
+            (Waits::Lock, X86::futex, Arm64::futex),
+            (Waits::Lock, X86::futex_waitv, Arm64::futex_waitv),
+            (Waits::Lock, X86::flock, Arm64::flock),
+            (Waits::Lock, X86::fcntl, Arm64::fcntl),
+            (Waits::Timer, X86::nanosleep, Arm64::nanosleep),
+            (Waits::Timer, X86::clock_nanosleep, Arm64::clock_nanosleep),
+            (Waits::Work, X86::ppoll, Arm64::ppoll),
+            (Waits::Work, X86::pselect6, Arm64::pselect6),
+            (Waits::Work, X86::epoll_pwait, Arm64::epoll_pwait),
+            (Waits::Work, X86::epoll_pwait2, Arm64::epoll_pwait2),
+            (Waits::Work, X86::io_uring_enter, Arm64::io_uring_enter),
+            (Waits::Work, X86::rt_sigtimedwait, Arm64::rt_sigtimedwait),
+            (Waits::Work, X86::rt_sigsuspend, Arm64::rt_sigsuspend),
+            (Waits::Disk, X86::fsync, Arm64::fsync),
+            (Waits::Disk, X86::syncfs, Arm64::syncfs),
+            (Waits::Disk, X86::io_getevents, Arm64::io_getevents),
+            (Waits::Disk, X86::msync, Arm64::msync),
+            (Waits::Process, X86::wait4, Arm64::wait4),
+            (Waits::Process, X86::waitid, Arm64::waitid),
+            (Waits::Process, X86::semtimedop, Arm64::semtimedop),
+            (Waits::Process, X86::msgrcv, Arm64::msgrcv),
+            (Waits::Process, X86::mq_timedreceive, Arm64::mq_timedreceive),
+            (Waits::Other, X86::openat, Arm64::openat),
+            (Waits::Other, X86::ioctl, Arm64::ioctl),
+        ] {
+            assert_eq!(x86_64::waits(false, x86 as u32), waits, "{x86}");
+            assert_eq!(aarch64::waits(false, arm as u32), waits, "{arm}");
+        }
+        for (waits, x86) in [
+            (Waits::Work, X86::poll),
+            (Waits::Work, X86::select),
+            (Waits::Work, X86::epoll_wait),
+            (Waits::Work, X86::pause),
+        ] {
+            assert_eq!(x86_64::waits(false, x86 as u32), waits, "{x86}");
+        }
+    }
 
     #[test]
     fn calls_that_open_have_the_numbers_of_their_table() {

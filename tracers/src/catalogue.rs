@@ -16,15 +16,24 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    cpu_distribution::CpuDistribution,
+    cpu_profile::CpuProfile,
     exec::Exec,
+    interrupts::Interrupts,
+    locks_kernel::LocksKernel,
+    locks_user::LocksUser,
     malloc::Malloc,
+    off_cpu::OffCpu,
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,
     rss::Rss,
+    run_queue::RunQueue,
     syscall_count::SyscallCount,
     tcp_connect::TcpConnect,
     tcp_drop::TcpDrop,
     tcp_life::TcpLife,
     tcp_retransmit::TcpRetransmit,
+    throttle::Throttle,
+    time_budget::TimeBudget,
 }

@@ -139,6 +139,23 @@ pub const SLEEP_WAKES: u32 = 2;
 /// Index of the number of the last sleep with a wake-up. Only programs write it.
 pub const SLEEP_WOKEN: usize = 1;
 
+control! {
+    /// A pass over all tasks, the only value of the map `PASS`.
+    Pass {
+        /// Which pass it is.
+        pub which: u64,
+        /// The time of the pass, ns of CLOCK_BOOTTIME.
+        pub at: u64,
+    }
+}
+
+impl Pass {
+    /// The pass when a trace begins.
+    pub const FIRST: u64 = 1;
+    /// The pass when it ends, while nothing else runs.
+    pub const LAST: u64 = 2;
+}
+
 /// Bytes of a pod's uid, RFC 9562: the key of the map `PODS`.
 pub const POD_UID: usize = 36;
 /// Bytes of a static pod's uid: the MD5 sum of its manifest as hexadecimal digits (pkg/kubelet/config/common.go). Zero bytes follow it.

@@ -160,6 +160,7 @@ kinds! {
     syscall: Syscall,
     tcp_state: TcpState,
     text: Text,
+    thread_state: ThreadState,
     time: Time,
     unknown: Unknown { basic: Option<Basic> },
     unsigned: Unsigned,

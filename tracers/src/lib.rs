@@ -113,6 +113,8 @@ pub enum Family {
     Network,
     /// Faults, allocation, reclaim.
     Memory,
+    /// Where threads run and wait.
+    Cpu,
 }
 
 impl Family {
@@ -122,6 +124,7 @@ impl Family {
             Self::Syscalls => "syscalls",
             Self::Network => "network",
             Self::Memory => "memory",
+            Self::Cpu => "CPU",
         }
     }
 }

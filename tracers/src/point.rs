@@ -117,6 +117,11 @@ pub enum AddressCall {
 }
 
 impl At {
+    /// Whether it is an iterator: it runs when it is read, and not when something happens.
+    pub const fn is_iterator(&self) -> bool {
+        matches!(self, Self::Iterator(_))
+    }
+
     /// The usual word for this kind of place, as libbpf and bpftool have it.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@ pub use capability::Capability;
 pub use code::{Assembler, Instruction, Jump, Label, Register, Width};
 pub use column::{Column, Held, LABELS, Place, Role, Unit, column_named, labels, weight};
 pub use dataset::{Dataset, Malformed};
-pub use erased::{Erased, Handle, camel, find, nearest};
+pub use erased::{Erased, Handle, camel, find, nearest, of_events};
 pub use filter::{
     Comparison, Filter, Mistake, Network, NotComparable, Operand, Operator, Pattern, Split,
 };

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    IPPROTO_MPTCP, IPPROTO_TCP, Loss, book, current_task, emit, kernel_enums, kernel_fields,
-    mptcp_fields, now, selected, sock_fields, tcp,
+    IPPROTO_MPTCP, IPPROTO_TCP, Loss, TASK_FLAGS, book, current_task, emit, kernel_enums,
+    kernel_fields, mptcp_fields, now, selected, sock_fields, tcp,
 };
 use aya_ebpf::{
     Global,
@@ -30,7 +30,6 @@ kernel_fields! {
     SK_SHUTDOWN = sock.sk_shutdown: u8;
     SKC_STATE = sock_common.skc_state: u8;
     SKC_FLAGS = sock_common.skc_flags: u64;
-    TASK_FLAGS = task_struct.flags: u32;
     optional MSK_TOKEN = mptcp_sock.token: u32;
     optional MSK_SUBFLOWS = mptcp_sock.conn_list: *const u8;
     optional MSK_JOINING = mptcp_sock.join_list: *const u8;

@@ -356,7 +356,7 @@ impl Run {
                 "name": "job", "namespace": "shop", "uid": UID, "generation": 1, "finalizers": finalizers,
                 "resourceVersion": "1", "creationTimestamp": now().to_string(),
             },
-            "spec": {"tracer": {tracers::camel(tracers::ALL[0].name()): {}}, "activeDeadlineSeconds": DEADLINE},
+            "spec": {"tracer": {tracers::camel(tracers::of_events().name()): {}}, "activeDeadlineSeconds": DEADLINE},
         });
         let agents = (0..1 + random.below(3)).map(|n| Agent {
             node: format!("node-{n}").into(),

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use rows::text::error_chain;
-use std::{ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};
+use std::{collections::HashSet, ffi::CStr, fs::File, io, os::fd::AsFd, time::Instant};
 use tracers::{At, Point};
 
 impl Loaded {
@@ -62,7 +62,7 @@ impl Loaded {
             selection.forget_the_dead(&self.selection_maps()?)?;
         }
         self.code = None;
-        Ok(())
+        self.first_pass()
     }
 
     /// Attaches to new files of user space.
@@ -149,7 +149,7 @@ impl Loaded {
     /// Starts a pass of each iterator: the kernel runs its program for each object while the file is read.
     pub(crate) fn readings(&self) -> Result<Vec<File>, Error> {
         let iterators = self.sets.first().into_iter().flatten();
-        let iterators = iterators.filter(|point| matches!(point.at, At::Iterator(_)));
+        let iterators = iterators.filter(|point| point.at.is_iterator());
         let readings = iterators.map(|point| self.iterate(point.program));
         let readings = readings.collect::<Result<Vec<_>, _>>()?;
         match readings.is_empty() {
@@ -166,10 +166,20 @@ impl Loaded {
     }
 
     /// Detaches all programs and waits until none is running. The maps stay.
-    pub(crate) fn detach(&mut self) {
+    ///
+    /// # Errors
+    /// Where the last pass over the kernel's tasks failed.
+    pub(crate) fn detach(&mut self) -> Result<(), Error> {
         self.missed = self.missed_at_links();
-        self.programs.clear();
+        let iterators = self.sets.first().into_iter().flatten();
+        let iterators = iterators.filter(|point| point.at.is_iterator());
+        let iterators: HashSet<&str> = iterators.map(|point| point.program).collect();
+        self.programs
+            .retain(|name, _| iterators.contains(name.as_str()));
         bpf::wait_for_running_programs();
+        let last = self.last_pass();
+        self.programs.clear();
+        last
     }
 }
 

@@ -60,14 +60,21 @@ pub(super) fn globals(
             // Not every tracer reads fields of the task.
             false,
         ),
+        (
+            "REGISTERS_HELPER".to_owned(),
+            u32::from(kernel.has_registers_helper())
+                .to_ne_bytes()
+                .to_vec(),
+            // Nor its registers.
+            false,
+        ),
     ]);
     globals.extend(hierarchy_globals(plan.tracer, selection, kernel)?);
     // An optional field that is absent keeps the value that marks it as absent.
     globals.extend(
         wanted(elf)
             .into_iter()
-            .filter_map(|wanted| Some((wanted.find(&kernel.btf)?, wanted)))
-            .map(|(value, wanted)| word(&wanted.symbol, value)),
+            .filter_map(|wanted| Some((wanted.symbol.clone(), wanted.find(kernel)?, true))),
     );
     Ok(globals)
 }

@@ -1,6 +1,6 @@
 //! Selection by cgroup. All checks share one run: a process in the selected cgroup, and one each in the cgroups below, above and beside it.
 
-use super::{Checked, Suite};
+use super::{Checked, Limit, Suite};
 use serde_json::{Value, json};
 use tests::{Cgroup, Outcome, Tracing};
 
@@ -30,9 +30,12 @@ fn run(suite: &Suite) -> Seen {
     let mut others = [&above, &beside].map(|group| workload(group, NOT_SELECTED));
     let mut ours = [(&selected, SELECTED), (&below, BELOW)].map(|(group, n)| workload(group, n));
     // The cgroups below share the limit. The processes run one after the other.
-    let limits = entry.memory.map(|bytes| {
+    let limits = entry.limit.map(|limit| {
         [&above, &beside].map(|group| {
-            let limit = group.limit_memory(bytes);
+            let limit = match limit {
+                Limit::Memory(bytes) => group.limit_memory(bytes),
+                Limit::CpuQuota { us, period } => group.limit_cpu(us, period),
+            };
             for workload in others.iter().chain(&ours) {
                 if let Some(limit) = &limit {
                     limit.add(workload.pid());

@@ -23,14 +23,16 @@ pub(crate) struct Entry {
     pub(crate) only: &'static [(&'static str, &'static str)],
     /// The most that a process causes in such rows in addition to the step.
     pub(crate) besides: u64,
+    /// How many per cent of the events may be missing: a sampler sees an expected number of them. Others have 0.
+    pub(crate) missing_percent: u64,
     /// The number of times that stands for one in the checks: more than `besides`.
     pub(crate) unit: u64,
     /// The number of times in the storm: more events than a ring buffer of 4 KiB holds.
     pub(crate) storm: u64,
     /// Whether rows may arrive after the end of the step: the process then lives until they have arrived.
     pub(crate) late: bool,
-    /// A memory limit for the workload, in bytes.
-    pub(crate) memory: Option<u64>,
+    /// A limit for the workload.
+    pub(crate) limit: Option<Limit>,
     /// Checks that this tracer cannot pass, each with the reason.
     pub(crate) cannot: &'static [(&'static str, &'static str)],
 }
@@ -48,6 +50,20 @@ pub(crate) enum Expects {
         column: &'static str,
         /// The least value for one time.
         at_least: u64,
+    },
+}
+
+/// A limit of a cgroup.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// Of memory, in bytes.
+    Memory(u64),
+    /// Of CPU time in µs per period.
+    CpuQuota {
+        /// The CPU time.
+        us: u64,
+        /// The period, in µs.
+        period: u64,
     },
 }
 
@@ -82,6 +98,14 @@ impl Identity {
         cgroup: Some("cgroup"),
     };
 
+    /// No column.
+    pub(crate) const NONE: Self = Self {
+        process: None,
+        thread: None,
+        in_namespace: None,
+        cgroup: None,
+    };
+
     /// Returns an identity with a column for the process alone.
     pub(crate) const fn of_process(column: &'static str) -> Self {
         Self {
@@ -106,10 +130,11 @@ impl Entry {
             options: &[],
             only: &[],
             besides: 0,
+            missing_percent: 0,
             unit: 1,
             storm: 1000,
             late: false,
-            memory: None,
+            limit: None,
             cannot: &[],
         }
     }
@@ -131,15 +156,18 @@ impl Entry {
 
     /// Starts a workload that waits at a gate; one with a memory limit has a file of its own.
     pub(super) fn workload(&self, steps: &str) -> Workload {
-        match self.memory {
-            None => Workload::behind_gate(steps),
-            Some(_) => Workload::of_own_file_behind_gate_after("", steps),
+        match self.limit {
+            None | Some(Limit::CpuQuota { .. }) => Workload::behind_gate(steps),
+            Some(Limit::Memory(_)) => Workload::of_own_file_behind_gate_after("", steps),
         }
     }
 
-    /// Moves the workloads into a cgroup with the memory limit, where the entry has one.
+    /// Moves the workloads into a cgroup with the limit, where the entry has one.
     pub(super) fn limited(&self, workloads: &[&Workload]) -> Option<Cgroup> {
-        let group = Cgroup::with_memory(self.memory?);
+        let group = match self.limit? {
+            Limit::Memory(bytes) => Cgroup::with_memory(bytes),
+            Limit::CpuQuota { us, period } => Cgroup::with_cpu_quota(us, period),
+        };
         for workload in workloads {
             group.add(workload.pid());
         }
@@ -162,6 +190,11 @@ impl Entry {
             Expects::Events(each) | Expects::Count(each) => Some(times * self.unit * each),
             Expects::Gauge { .. } => None,
         }
+    }
+
+    /// Returns the least number of events that a trace may show of this many.
+    pub(super) fn least(&self, events: u64) -> u64 {
+        events - events * self.missing_percent / 100
     }
 
     /// Returns the number of events that the step causes in all datasets in this many times; `None` where it causes none.
@@ -216,7 +249,7 @@ impl Entry {
         let besides = if most == 0 { 0 } else { self.besides };
         // Since Linux 7.0 the kernel may skip program runs; the account counts them.
         assert!(
-            seen + account.missed_runs >= least && seen <= most + besides,
+            seen + account.missed_runs >= self.least(least) && seen <= most + besides,
             "{seen} events, expected {least} to {most} and up to {besides} more: {} {rows:?}",
             account.raw
         );

@@ -1,6 +1,6 @@
 //! arm64, with the EABI of 32-bit arm as its 32-bit table.
 
-use super::{Executes, Opens};
+use super::{Executes, Opens, Waits};
 
 /// Offsets in `struct pt_regs` of the six arguments: orig_x0, as x0 holds the result on return, and x1 to x5.
 /// arch/arm64/include/asm/ptrace.h, whose beginning is user-space ABI.
@@ -11,6 +11,11 @@ pub const COMPAT_ARGUMENTS: [usize; 6] = ARGUMENTS;
 pub const NUMBER: usize = 280;
 /// Offset of what stands in the result's place where seccomp took a call back: `syscall_rollback`, arch/arm64/include/asm/syscall.h.
 pub const TAKEN_BACK: usize = ARGUMENTS[0];
+
+/// Bytes of a kernel stack: THREAD_SIZE, arch/arm64/include/asm/memory.h.
+pub const STACK_BYTES: usize = 16 << 10;
+/// Bytes of `struct pt_regs`: arch/arm64/include/asm/ptrace.h, 5.10.
+pub const REGISTERS_BYTES: usize = 336;
 
 /// The call of this number that opens a file: include/uapi/asm-generic/unistd.h, arch/arm/tools/syscall.tbl.
 #[inline(always)]
@@ -43,6 +48,36 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
         (compat, number),
         (_, 435) | (true, 2 | 120 | 190) | (false, 220)
     )
+}
+
+/// What the call of this number waits for: include/uapi/asm-generic/unistd.h. Calls of the 32-bit table are not told apart.
+#[inline(always)]
+pub const fn waits(compat: bool, number: u32) -> Waits {
+    if compat {
+        return Waits::Other;
+    }
+    match number {
+        63..=71 | 76 | 202 | 203 | 206 | 207 | 211 | 212 | 242 | 243 | 269 | 286 | 287 => {
+            Waits::File
+        }
+        25 | 32 | 98 | 449 | 455 => Waits::Lock,
+        101 | 115 => Waits::Timer,
+        22 | 72 | 73 | 133 | 137 | 426 | 441 => Waits::Work,
+        4 | 81..=84 | 227 | 267 | 292 => Waits::Disk,
+        95 | 182 | 183 | 188 | 189 | 192 | 193 | 260 => Waits::Process,
+        _ => Waits::Other,
+    }
+}
+
+/// Whether the call is futex(2), which may wait: `Some(true)` where its second argument is an operation, `Some(false)` for futex_wait and
+/// futex_waitv, which only wait. include/uapi/asm-generic/unistd.h, arch/arm/tools/syscall.tbl.
+#[inline(always)]
+pub const fn futex(compat: bool, number: u32) -> Option<bool> {
+    match (compat, number) {
+        (false, 98) | (true, 240 | 422) => Some(true),
+        (_, 449 | 455) => Some(false),
+        _ => None,
+    }
 }
 
 /// Offsets in `struct pt_regs` of the first six arguments of a function of user space: x0 to x5 (Procedure Call Standard for the Arm 64-bit Architecture, 6.4).

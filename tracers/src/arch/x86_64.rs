@@ -1,6 +1,6 @@
 //! x86-64, with i386 as its 32-bit table and x32 in the 64-bit one.
 
-use super::{Executes, Opens};
+use super::{Executes, Opens, Waits};
 
 /// Offsets in `struct pt_regs` of the six arguments: di, si, dx, r10, r8, r9.
 /// The layout is user-space ABI: arch/x86/include/uapi/asm/ptrace.h.
@@ -11,6 +11,11 @@ pub const COMPAT_ARGUMENTS: [usize; 6] = [40, 88, 96, 104, 112, 32];
 pub const NUMBER: usize = 120;
 /// Offset of what stands in the result's place where seccomp took a call back: `syscall_rollback`, arch/x86/include/asm/syscall.h.
 pub const TAKEN_BACK: usize = NUMBER;
+
+/// Bytes of a kernel stack: THREAD_SIZE, arch/x86/include/asm/page_64_types.h.
+pub const STACK_BYTES: usize = 16 << 10;
+/// Bytes of `struct pt_regs`.
+pub const REGISTERS_BYTES: usize = 168;
 
 /// Marks a call of the x32 table: __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h.
 const X32: u32 = 0x4000_0000;
@@ -52,6 +57,37 @@ pub const fn makes_tasks(compat: bool, number: u32) -> bool {
         (compat, number),
         (_, 435) | (true, 2 | 120 | 190) | (false, 56..=58)
     )
+}
+
+/// What the call of this number waits for: arch/x86/entry/syscalls/syscall_64.tbl. Calls of the 32-bit table are not told apart.
+#[inline(always)]
+pub const fn waits(compat: bool, number: u32) -> Waits {
+    if compat {
+        return Waits::Other;
+    }
+    match number & !X32 {
+        0 | 1 | 17..=20 | 40 | 42..=47 | 275 | 288 | 295 | 296 | 299 | 307 | 327 | 328 => {
+            Waits::File
+        }
+        72 | 73 | 202 | 449 | 455 => Waits::Lock,
+        35 | 230 => Waits::Timer,
+        7 | 23 | 34 | 128 | 130 | 232 | 270 | 271 | 281 | 426 | 441 => Waits::Work,
+        26 | 74 | 75 | 162 | 208 | 277 | 306 | 333 => Waits::Disk,
+        61 | 65 | 69 | 70 | 220 | 242 | 243 | 247 => Waits::Process,
+        _ => Waits::Other,
+    }
+}
+
+/// Whether the call is futex(2), which may wait: `Some(true)` where its second argument is an operation, `Some(false)` for futex_wait and
+/// futex_waitv, which only wait. arch/x86/entry/syscalls/syscall_{64,32}.tbl.
+#[inline(always)]
+pub const fn futex(compat: bool, number: u32) -> Option<bool> {
+    let number = if compat { number } else { number & !X32 };
+    match (compat, number) {
+        (false, 202) | (true, 240 | 422) => Some(true),
+        (_, 449 | 455) => Some(false),
+        _ => None,
+    }
 }
 
 /// Offsets in `struct pt_regs` of the first six arguments of a function of user space: di, si, dx, cx, r8, r9 (System V ABI for AMD64, 3.2.3).

@@ -25,11 +25,15 @@ impl Access {
         self.0 & 4 != 0
     }
 }
+shared! {
+    /// Kind of a kernel lock: bits `LCB_F_*` of include/trace/events/lock.h, the same in all versions.
+    LockFlags (pub u32);
+}
 
 #[cfg(feature = "user")]
 pub(super) use user::This;
 #[cfg(feature = "user")]
-pub use user::{access_flags, open_flags};
+pub use user::{access_flags, lock_flags, open_flags};
 
 #[cfg(feature = "user")]
 mod user {
@@ -75,6 +79,7 @@ mod user {
     }
 
     cell! { OpenFlags => Kind::Flags { names: open_flags }, |v, out| out.unsigned(v.0) }
+    cell! { LockFlags => Kind::Flags { names: lock_flags }, |v, out| out.unsigned(v.0.into()) }
     cell! { Access => Kind::Flags { names: access_flags }, |v, out| out.unsigned(v.0.into()) }
 
     /// Names open(2) flags: the access mode and every bit that is set.
@@ -121,6 +126,17 @@ mod user {
         };
         each(first);
         name_bits(bits & !3, [(4, "user"), (8, "protection")].iter(), each);
+    }
+
+    /// Names the bits of [`crate::LockFlags`].
+    pub fn lock_flags(bits: u64, each: &mut dyn FnMut(&str)) {
+        const NAMES: [(u64, &str); 6] =
+            [(1, "spin"), (2, "read"), (4, "write"), (8, "rt"), (16, "percpu"), (32, "mutex")];
+        // A read-write semaphore has no bit of its own, nor has a semaphore.
+        if bits == 0 {
+            return each("semaphore");
+        }
+        name_bits(bits, NAMES.iter(), each);
     }
 
     fn name_bits<'a>(

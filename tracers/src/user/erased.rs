@@ -117,6 +117,17 @@ pub fn find(name: &str) -> Option<&'static dyn Erased> {
         .find(|tracer| tracer.name() == name || camel(tracer.name()) == name)
 }
 
+/// Returns the first tracer of events, for tests of the engine around them: other tracers have tables.
+///
+/// # Panics
+/// If the catalogue has none.
+#[doc(hidden)]
+pub fn of_events() -> &'static dyn Erased {
+    let mut all = crate::ALL.iter().copied();
+    all.find(|tracer| tracer.source() == crate::Source::Ring)
+        .expect("the catalogue has tracers of events")
+}
+
 /// Returns the name among `names` that is most similar to `name`, if any is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = |candidate: &str| candidate.len().div_ceil(3);

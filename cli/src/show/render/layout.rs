@@ -130,7 +130,8 @@ pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
                 });
                 heads.push(Head::of(at, column));
             }
-            Role::Sum if is_time_sum(column) && count.is_some() => {
+            // An average by a count that is not shown would explain nothing.
+            Role::Sum if is_time_sum(column) && count.is_some_and(|at| !columns[at].wide) => {
                 let text = match alone(is_time_sum) {
                     true => "AVG".to_owned(),
                     false => format!("AVG_{}", heading(column)),

@@ -14,6 +14,7 @@ mod exec;
 mod files;
 #[cfg(target_arch = "x86_64")]
 mod jit;
+mod lock;
 mod memory;
 mod network;
 mod process;
@@ -64,6 +65,11 @@ fn step(args: &[OsString]) {
         "bind" => process::bind(&args[0], &args[1]),
         "pin" => process::pin(number(&args[0])),
         "timed" => process::timed(args),
+        "time-of" => process::time_of(args),
+        "burn" => process::burn(number(&args[0])),
+        // Ticks of 4 ms: CONFIG_HZ is 250.
+        "burn-ticks" => process::burn(4 * number(&args[0])),
+        "burn-unevenly" => process::burn_unevenly(number(&args[0])),
         "newnet" => raw::unshare(libc::CLONE_NEWNET),
         // The process or thread of the rest of the step.
         "fork" => process::fork(args),
@@ -96,6 +102,7 @@ fn step(args: &[OsString]) {
         "emulated" => process::emulated(number(&args[0]), number(&args[1]), &args[2..]),
         "no-such-call" => syscalls::no_such_call(number(&args[0]), number(&args[1])),
         "open-errors" => syscalls::open_errors(),
+        "futex-waits" => syscalls::futex_waits(number(&args[0]), number(&args[1])),
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
         "pause-forever" => syscalls::pause_forever(),
@@ -124,6 +131,7 @@ fn step(args: &[OsString]) {
         "exec-fails-times" => exec::fails(number(&args[0]), &args[1..]),
         "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
         // Connections.
+        "send-to-itself" => network::send_to_itself(number(&args[0])),
         "connect" => network::connect(args),
         "connect-to-itself" => network::connect_to_itself(),
         "mptcp" => network::by_mptcp(args),
@@ -142,6 +150,8 @@ fn step(args: &[OsString]) {
         "serve-by-child" => network::serve_by_child(args),
         // Memory.
         "allocate" => allocate::by(&args[0], number(&args[1]), number(&args[2])),
+        "contend" => lock::contend(number(&args[0]), number(&args[1])),
+        "map-and-unmap" => raw::map_and_unmap(number(&args[0])),
         "touch" => memory::touch(number(&args[0]), &args[1]),
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),
         "write-after-fork" => memory::write_after_fork(number(&args[0])),

@@ -9,13 +9,23 @@ use serde_json::json;
 use std::{
     ffi::{OsStr, OsString},
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::OwnedFd,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 fn address(arg: &OsStr) -> SocketAddr {
     arg.to_str().unwrap().parse().unwrap()
+}
+
+/// So many datagrams over loopback, each received before the next is sent.
+pub(crate) fn send_to_itself(times: u64) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.connect(socket.local_addr().unwrap()).unwrap();
+    for _ in 0..times {
+        socket.send(b"x").unwrap();
+        assert_eq!(socket.recv(&mut [0]).unwrap(), 1);
+    }
 }
 
 /// Whether sockets that connect and listen are MPTCP sockets.

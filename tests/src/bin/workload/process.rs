@@ -35,6 +35,71 @@ pub(crate) fn timed(args: &[OsString]) {
     report::note(json!({ "ns": began.elapsed().as_nanos() as u64 }));
 }
 
+/// CPU time of this thread, and its time in run queues, ns: /proc/thread-self/schedstat (Documentation/scheduler/sched-stats.rst).
+fn schedstat() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let mut fields = text.split_whitespace().map(|field| field.parse().unwrap());
+    [fields.next().unwrap(), fields.next().unwrap()]
+}
+
+/// Notes what a step took of this thread: wall time, CPU time, and time in run queues.
+pub(crate) fn time_of(args: &[OsString]) {
+    let (began, [cpu, waited]) = (Instant::now(), schedstat());
+    step(args);
+    let (wall, now) = (began.elapsed().as_nanos() as u64, schedstat());
+    report::note(json!({ "wall_ns": wall, "cpu_ns": now[0] - cpu, "waited_ns": now[1] - waited }));
+}
+
+/// CPU time of this thread, ns.
+fn cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (time.tv_sec * 1_000_000_000 + time.tv_nsec) as u64
+}
+
+/// Runs until this thread has had that much CPU time.
+#[inline(always)]
+fn burn_until(end: u64) {
+    while cpu_ns() < end {
+        raw::spin(50_000);
+    }
+}
+
+/// Runs for so many milliseconds of this thread's CPU time.
+#[inline(never)]
+pub(crate) fn burn(ms: u64) {
+    burn_until(cpu_ns() + ms * 1_000_000);
+}
+
+#[inline(never)]
+fn burn_more(ns: u64) {
+    burn_until(cpu_ns() + ns);
+}
+
+#[inline(never)]
+fn burn_less(ns: u64) {
+    // Not the same code, which the linker would make one function.
+    std::hint::black_box(ns);
+    burn_until(cpu_ns() + ns);
+}
+
+/// Runs for so many milliseconds of this thread's CPU time, in turns in two functions, and notes what each had.
+pub(crate) fn burn_unevenly(ms: u64) {
+    let (began, mut more, mut less) = (cpu_ns(), 0, 0);
+    let mut turn = 0_u64;
+    while cpu_ns() < began + ms * 1_000_000 {
+        // Turns of 1 to 3 ms that are in step with no tick.
+        turn = (turn * 48_271 + 11) % 0x7fff_ffff;
+        let ns = 1_000_000 + turn % 2_000_000;
+        let before = cpu_ns();
+        burn_more(ns * 7 / 10);
+        let between = cpu_ns();
+        burn_less(ns * 3 / 10);
+        more += between - before;
+        less += cpu_ns() - between;
+    }
+    report::note(json!({ "more_ns": more, "less_ns": less, "cpu_ns": cpu_ns() - began }));
+}
+
 /// Names this thread.
 pub(crate) fn comm(name: &OsStr) {
     raw::set_comm(name);

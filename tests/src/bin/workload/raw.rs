@@ -6,11 +6,13 @@
 
 mod answer;
 mod bpf;
+mod fault;
 mod memory;
 mod socket;
 
 pub(crate) use answer::*;
 pub(crate) use bpf::*;
+pub(crate) use fault::*;
 pub(crate) use memory::*;
 pub(crate) use socket::*;
 
@@ -38,6 +40,37 @@ pub(crate) fn c_string(text: &OsStr) -> CString {
 ///
 /// # Safety
 /// The arguments must be what that call wants; a pointer that the kernel refuses is fine.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn call(number: c_long, args: [usize; 5]) -> Outcome {
+    let [a, b, c, d, e] = args;
+    let result: isize;
+    // Inlined, and without a function of the C library: both would keep no frame pointer, so that the step is missing in stacks.
+    // SAFETY: the caller's promise; the kernel changes no other register.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    match result {
+        -4095..0 => Err(-result as i32),
+        value => Ok(value as u64),
+    }
+}
+
+/// A system call by number.
+///
+/// # Safety
+/// The arguments must be what that call wants; a pointer that the kernel refuses is fine.
+#[cfg(not(target_arch = "x86_64"))]
 unsafe fn call(number: c_long, args: [usize; 5]) -> Outcome {
     let [a, b, c, d, e] = args;
     // SAFETY: the caller's promise.
@@ -383,10 +416,36 @@ pub(crate) fn bind_mount(from: &CStr, to: &CStr) {
 }
 
 /// nanosleep(2), to the end.
+#[inline(always)]
 pub(crate) fn nanosleep(request: &libc::timespec) {
     let at = core::ptr::from_ref(request) as usize;
     // SAFETY: the request is valid, and the remaining time is not requested.
     unsafe { call(libc::SYS_nanosleep, [at, 0, 0, 0, 0]) }.unwrap();
+}
+
+/// futex(2) on a word that does not change, with this timeout: FUTEX_WAIT_PRIVATE, include/uapi/linux/futex.h.
+#[inline(always)]
+pub(crate) fn futex_wait(timeout: &libc::timespec) {
+    const WAIT_PRIVATE: usize = 128;
+    let word = 0_u32;
+    let (at, timeout) = (
+        &raw const word as usize,
+        core::ptr::from_ref(timeout) as usize,
+    );
+    // SAFETY: both pointers are valid for as long as the call takes.
+    let result = unsafe { call(libc::SYS_futex, [at, WAIT_PRIVATE, 0, timeout, 0]) };
+    assert_eq!(result, Err(libc::ETIMEDOUT));
+}
+
+/// Runs through a loop this many times, inlined, so that the caller is the innermost function.
+#[inline(always)]
+pub(crate) fn spin(times: u64) {
+    let mut left = times;
+    while left > 0 {
+        // SAFETY: no instruction; it keeps the loop.
+        unsafe { std::arch::asm!("", options(nomem, nostack)) };
+        left -= 1;
+    }
 }
 
 /// pause(2).

@@ -82,6 +82,18 @@ pub(crate) fn nanosleep(ms: u64, times: u64) {
     }
 }
 
+/// So many waits in futex(2), each until its timeout.
+#[inline(never)]
+pub(crate) fn futex_waits(ms: u64, times: u64) {
+    let timeout = libc::timespec {
+        tv_sec: (ms / 1000) as i64,
+        tv_nsec: (ms % 1000 * 1_000_000) as i64,
+    };
+    for _ in 0..times {
+        raw::futex_wait(&timeout);
+    }
+}
+
 /// Reads from a pipe without a writer.
 pub(crate) fn read_forever() {
     let (read, _write) = rustix::pipe::pipe().unwrap();

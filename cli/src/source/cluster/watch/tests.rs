@@ -85,7 +85,7 @@ fn answer(mut stream: TcpStream, reply: &Requests, answers: &Mutex<VecDeque<Answ
 }
 
 fn job() -> Job {
-    let tracer = tracers::camel(tracers::ALL[0].name());
+    let tracer = tracers::camel(tracers::of_events().name());
     let job = json!({
         "apiVersion": "tracejob.dev/v1alpha1", "kind": "TraceJob",
         "metadata": {"name": "x", "namespace": "shop"},

@@ -22,6 +22,25 @@ pub(crate) fn pages(count: usize) -> &'static mut [u8] {
     }
 }
 
+/// Maps a page and unmaps it, this many times: each takes the lock of the address space.
+pub(crate) fn map_and_unmap(times: u64) {
+    for _ in 0..times {
+        // SAFETY: a new mapping, which nothing else uses.
+        unsafe {
+            let at = libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            );
+            assert_ne!(at, libc::MAP_FAILED);
+            assert_eq!(libc::munmap(at, 4096), 0);
+        }
+    }
+}
+
 /// Maps executable memory with this code.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn code(code: &[u8]) -> &'static [u8] {

@@ -1,0 +1,92 @@
+//! `off_cpu` against a workload whose waits are known.
+
+use crate::{
+    conformance::{Entry, Expects, Identity, conforms},
+    has_frame,
+};
+use serde_json::Value;
+use tests::{Outcome, Report, Trace, Workload, needs, sum};
+
+/// The entry of the conformance suite. A process also waits for its gate and for pages of its file.
+const CONFORMANCE: Entry = Entry {
+    identity: Identity::of_process("pid"),
+    only: &[("state", "sleeping")],
+    besides: 15,
+    unit: 20,
+    ..Entry::of("off_cpu", "nanosleep 1 {}", Expects::Count(1))
+};
+conforms!(CONFORMANCE);
+
+/// A workload traced from its gate to its end.
+fn traced(options: &[&str], steps: &str) -> (Outcome, Report) {
+    let mut workload = Workload::behind_gate(steps);
+    let trace = Trace::of("off_cpu").with(options).of_process(&workload);
+    let trace = trace.start();
+    let report = workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    (outcome, report)
+}
+
+/// Rows of a thread of this name.
+fn of<'a>(outcome: &'a Outcome, comm: &str) -> Vec<&'a Value> {
+    outcome.rows_where("comm", comm)
+}
+
+fn total(numbers: &[Value]) -> u64 {
+    numbers.iter().filter_map(Value::as_u64).sum()
+}
+
+#[test]
+fn waits_and_cpu_time_add_up_to_the_time_that_passes() {
+    needs!("off_cpu");
+    let steps =
+        "comm a_waiter , time-of nanosleep 10 30 , time-of burn 200 , time-of nanosleep 1 200";
+    let (outcome, report) = traced(&[], steps);
+    let waits = sum(&of(&outcome, "a_waiter"), "total_ns");
+    let (wall, cpu) = (total(&report.all("wall_ns")), total(&report.all("cpu_ns")));
+    // The notes themselves take some time, which is long where the processor is emulated, and the last wait may lie behind them.
+    let away = (waits + cpu).abs_diff(wall);
+    assert!(
+        away <= wall / 100 + 15_000_000,
+        "waits {waits} and CPU time {cpu} are not {wall}: {:?}",
+        outcome.rows
+    );
+}
+
+#[test]
+fn options_leave_out_short_waits_and_preemptions() {
+    needs!("off_cpu");
+    let steps = "comm a_sleeper , nanosleep 1 50 , nanosleep 30 4 , burn 100";
+    let (outcome, _) = traced(&["--min-wait", "25ms", "--blocked-only"], steps);
+    let rows = of(&outcome, "a_sleeper");
+    let waits = sum(&rows, "waits");
+    // A wait for the CPU may lengthen a short sleep.
+    assert!((4..10).contains(&waits), "{rows:?}");
+    for row in rows {
+        assert_ne!(row["state"], "running");
+        assert!(row["max_ns"].as_u64().unwrap() >= 25_000_000, "{row}");
+    }
+}
+
+/// Names of functions, which the test kernels have not.
+mod here {
+    use super::*;
+
+    #[test]
+    fn a_sleep_is_a_wait_of_its_stack() {
+        needs!("off_cpu");
+        let (outcome, _) = traced(&[], "comm a_sleeper , nanosleep 20 25");
+        let rows = of(&outcome, "a_sleeper");
+        let is_sleep = |row: &&&Value| {
+            row["state"] == "sleeping" && has_frame(row, "kernel_stack", "nanosleep")
+        };
+        let sleeps: Vec<&Value> = rows.iter().filter(is_sleep).copied().collect();
+        assert_eq!(sum(&sleeps, "waits"), 25, "{rows:?}");
+        let slept = sum(&sleeps, "total_ns");
+        assert!((500_000_000..750_000_000).contains(&slept), "{slept}");
+        for row in sleeps {
+            assert!(has_frame(row, "user_stack", "nanosleep"), "{row}");
+        }
+    }
+}
