@@ -6,6 +6,7 @@ mod alone;
 mod bounds;
 mod closed;
 mod conditions;
+mod diff;
 mod filters;
 mod idle;
 mod killed;

@@ -3,8 +3,8 @@
 mod command;
 
 pub(crate) use command::{
-    command, data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
-    view_args, where_arg,
+    command, data, dataset_arg, diff, examples, help_arg, interval, option_arg, output_arg, ring,
+    styles, view_args, where_arg,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     usage::{self, Usage},
 };
 use anyhow::Result;
-use clap::ArgMatches;
+use clap::{ArgMatches, parser::ValueSource};
 use clap_complete::Shell;
 use engine::Selector;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -113,7 +113,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
             tracer: string(m, "tracer"),
             json: json(m),
         },
-        Some(("diff", m)) => Action::Diff(diff(m)),
+        Some(("diff", m)) => Action::Diff(local_diff(m)?),
         Some(("doctor", m)) => Action::Doctor { json: json(m) },
         Some(("version", m)) => Action::Version { json: json(m) },
         Some(("run", m)) => Action::Run(Box::new(run(m)?)),
@@ -126,19 +126,31 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
         }
         _ => return Err(Usage("a command is required; see `tracejob --help`".to_owned()).into()),
     };
-    Ok(CommandLine {
-        action,
-        agent: agent(&matches)?,
-    })
+    let agent = match action {
+        Action::Diff(_) => None,
+        _ => agent(&matches)?,
+    };
+    Ok(CommandLine { action, agent })
 }
 
-fn diff(m: &ArgMatches) -> Diff {
+/// Arguments of `diff` on this machine.
+fn local_diff(m: &ArgMatches) -> Result<Diff, Usage> {
+    // The variable TRACEJOB_AGENT applies to other commands.
+    if m.value_source("agent") == Some(ValueSource::CommandLine) {
+        let message = "diff reads files on this machine and has no option --agent";
+        return Err(Usage(message.to_owned()));
+    }
+    Ok(diff_args(m))
+}
+
+/// Arguments of `diff`.
+pub(crate) fn diff_args(m: &ArgMatches) -> Diff {
     let path = |id| m.get_one::<PathBuf>(id).cloned().unwrap_or_default();
     Diff {
         before: path("before"),
         after: path("after"),
         output: m.get_one("output").cloned(),
-        top: m.get_one::<u32>("top").map_or(20, |top| *top as usize),
+        top: m.get_one::<u32>("top").map(|top| *top as usize),
         sample: m.get_one("sample").cloned(),
     }
 }

@@ -3,21 +3,35 @@
 mod profile;
 
 use crate::{
+    limits::{FOLDED_BYTES, PICTURE_BYTES},
     show::{
         output::{Format, OutputArg},
-        render::draw_difference,
+        render::{Stacks, draw_difference, escaped, plural, quantity},
+        screen,
         sink::Sink,
     },
     usage::Usage,
 };
-use anyhow::{Context as _, Result};
-use profile::Stacks;
+use anyhow::{Context as _, Result, bail, ensure};
+use profile::{Kind, Profile, Programs, shown};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
 };
+use tracers::{Unit, escape::cut_right};
+
+/// Output formats.
+pub(crate) const FORMATS: [Format; 3] = [Format::Table, Format::Folded, Format::Flamegraph];
+/// Default number of functions in the table.
+const TOP: usize = 20;
+/// Unit of shares in folded lines and pictures: a millionth of the total.
+const WHOLE: u128 = 1_000_000;
+/// Smallest change of a frame's own share that is drawn in full colour, in millionths. Without it a difference by chance would look as
+/// alarming as a large one.
+const FULL_COLOUR: u128 = WHOLE / 100;
+/// Columns of the table before the function's name.
+const NUMBERS: usize = 47;
 
 /// Arguments of `diff`.
 #[derive(Debug)]
@@ -28,56 +42,124 @@ pub(crate) struct Diff {
     pub(crate) after: PathBuf,
     /// Output format and file; `None` for a table.
     pub(crate) output: Option<OutputArg>,
-    /// Number of functions in the table.
-    pub(crate) top: usize,
-    /// Name of the sample type; `None` for the profile's default.
+    /// Number of functions in the table; `None` for the default.
+    pub(crate) top: Option<usize>,
+    /// Name of the sample type; `None` for the default of both profiles.
     pub(crate) sample: Option<String>,
 }
 
 /// Prints the difference of two profiles.
 pub(crate) fn diff(args: &Diff) -> Result<()> {
     let format = args.output.as_ref().map_or(Format::Table, |arg| arg.format);
-    if !matches!(format, Format::Table | Format::Folded | Format::Flamegraph) {
-        let message = "diff has the outputs table, folded and flamegraph=FILE";
-        return Err(Usage(message.to_owned()).into());
+    if args.top.is_some() && format != Format::Table {
+        return Err(Usage("--top is an option of the table".to_owned()).into());
     }
-    let sample = args.sample.as_deref();
-    let before = profile::read(&args.before, sample)?;
-    let after = profile::read(&args.after, sample)?;
-    let difference = Difference::of(&before, &after);
+    let paths = [&args.before, &args.after].map(PathBuf::as_path);
+    let [before, after] = read(paths)?;
+    let names = paths.map(name);
+    let difference = Difference::of([&before, &after], &names, args.sample.as_deref())?;
     let mut to = match args.output.as_ref().and_then(|arg| arg.file.as_ref()) {
         Some(path) => Sink::create(path)?,
         None => Sink::stdout()?,
     };
+    let room = to.is_terminal().then(|| screen::size().columns);
     let mut out = BufWriter::new(&mut to);
-    if format == Format::Flamegraph {
-        let title = format!("{} → {}", args.before.display(), args.after.display());
-        draw_difference(&title, &difference.lines(), difference.scale, &mut out)
-            .context("cannot draw the flame graph")?;
-    } else if format == Format::Folded {
-        for line in difference.lines() {
-            writeln!(out, "{line}")?;
+    match format {
+        Format::Flamegraph => difference.draw(&mut out)?,
+        Format::Folded => difference.fold(&mut out)?,
+        Format::Table | Format::Wide | Format::Json | Format::Csv | Format::Pprof => {
+            let table = difference.table(args.top.unwrap_or(TOP), room);
+            out.write_all(table.as_bytes())?;
         }
-    } else {
-        out.write_all(difference.table(args.top).as_bytes())?;
     }
     out.flush()?;
     drop(out);
     Ok(to.finish()?)
 }
 
-/// Largest total weight of a picture: the colours and places of frames are computed in 64 bits.
-const MOST_WEIGHT: f64 = (1_u64 << 50) as f64;
+/// Reads both files.
+fn read(paths: [&Path; 2]) -> Result<[Profile; 2]> {
+    let one = |path: &Path| {
+        profile::read(path)
+            .with_context(|| format!("cannot read {}", shown(&path.to_string_lossy())))
+    };
+    let ((before, first), (after, second)) = (one(paths[0])?, one(paths[1])?);
+    ensure!(
+        first != second,
+        "{} and {} are the same file; diff compares two profiles",
+        shown(&paths[0].to_string_lossy()),
+        shown(&paths[1].to_string_lossy())
+    );
+    Ok([before, after])
+}
+
+/// Returns the name of a file without its folder.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    escaped(name.as_encoded_bytes())
+}
+
+/// Selects the sample type, for both profiles.
+///
+/// # Errors
+/// If there is no such type in both: the error lists those of each profile.
+fn choose<'a>(
+    profiles: [&'a Profile; 2],
+    names: &[String; 2],
+    wanted: Option<&str>,
+) -> Result<Kind<'a>> {
+    let [before, after] = profiles;
+    let common = |kind: &Kind<'_>| before.kinds().any(|one| one == *kind);
+    let list = || {
+        let one = |(profile, name): (&Profile, &String)| {
+            let kinds = profile.kinds();
+            let kinds = kinds.map(|kind| format!("{} ({})", shown(kind.name), shown(kind.unit)));
+            format!("{name} has {}", kinds.collect::<Vec<_>>().join(", "))
+        };
+        let lists = profiles.into_iter().zip(names).map(one);
+        lists.collect::<Vec<_>>().join("; ")
+    };
+    if let Some(wanted) = wanted {
+        let found = after
+            .kinds()
+            .filter(common)
+            .find(|kind| kind.name == wanted);
+        let refused = || {
+            Usage(format!(
+                "the profiles have no common sample type {wanted:?}: {}",
+                list()
+            ))
+        };
+        return Ok(found.ok_or_else(refused)?);
+    }
+    let mut shared = after.kinds().filter(common);
+    match (before.default_kind(), after.default_kind()) {
+        (Some(first), Some(second)) if first == second => Ok(second),
+        _ => match (shared.next(), shared.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => {
+                let text = format!(
+                    "the profiles have different default sample types; select one with --sample: {}",
+                    list()
+                );
+                Err(Usage(text).into())
+            }
+            (None, _) => bail!("the profiles have no common sample type: {}", list()),
+        },
+    }
+}
 
 /// Stacks with their weights in two profiles.
 struct Difference<'a> {
-    stacks: BTreeMap<&'a str, [f64; 2]>,
-    totals: [f64; 2],
-    /// Factor of weights in lines.
-    scale: f64,
+    stacks: Stacks<2>,
+    totals: [u128; 2],
+    kind: Kind<'a>,
+    programs: Programs,
+    /// Names of the files.
+    names: &'a [String; 2],
 }
 
-/// Shares of a function in two profiles.
+/// Shares of a function in two profiles, in percent.
 #[derive(Clone, Copy, Default)]
 struct Shares {
     own: [f64; 2],
@@ -85,65 +167,135 @@ struct Shares {
 }
 
 impl<'a> Difference<'a> {
-    fn of(before: &'a Stacks, after: &'a Stacks) -> Self {
-        let mut stacks: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
-        let mut totals = [0.0; 2];
-        for (at, one) in [before, after].into_iter().enumerate() {
-            for (stack, weight) in one {
-                stacks.entry(stack).or_default()[at] += weight;
-                totals[at] += weight;
-            }
+    fn of(
+        profiles: [&'a Profile; 2],
+        names: &'a [String; 2],
+        sample: Option<&str>,
+    ) -> Result<Self> {
+        let kind = choose(profiles, names, sample)?;
+        // A profile of another tool may have no names of programs: its stacks would have no counterpart.
+        let programs = match profiles.iter().all(|one| one.has_programs()) {
+            true => Programs::AreRoots,
+            false => Programs::AreIgnored,
+        };
+        let (mut stacks, mut totals) = (Stacks::default(), [0; 2]);
+        for (side, profile) in profiles.into_iter().enumerate() {
+            let total = profile.fold(kind, programs, side, &mut stacks);
+            totals[side] = total.with_context(|| format!("cannot compare {}", names[side]))?;
         }
-        let scale = (MOST_WEIGHT / totals[1]).min(1.0);
-        Self {
+        Ok(Self {
             stacks,
             totals,
-            scale,
+            kind,
+            programs,
+            names,
+        })
+    }
+
+    /// Replaces weights by shares in millionths. Shares are rounded so that every sum of neighbouring lines is off by at most one.
+    fn into_shares(self) -> Stacks<2> {
+        let mut stacks = self.stacks;
+        let (mut sums, mut shares) = ([0; 2], [0; 2]);
+        stacks.reweigh(|weights| {
+            let mut own = [0; 2];
+            for (side, weight) in weights.into_iter().enumerate() {
+                sums[side] += u128::from(weight);
+                let share = sums[side] * WHOLE / self.totals[side];
+                own[side] = (share - shares[side]) as u64;
+                shares[side] = share;
+            }
+            own
+        });
+        stacks
+    }
+
+    fn fold(self, out: &mut impl Write) -> Result<()> {
+        let shares = self.into_shares();
+        let most = FOLDED_BYTES >> 30;
+        ensure!(
+            shares.text_bytes() <= FOLDED_BYTES,
+            "the folded stacks take more than {most} GiB; use -o flamegraph=FILE or a table"
+        );
+        Ok(shares.write(out)?)
+    }
+
+    fn draw(self, out: &mut impl Write) -> Result<()> {
+        let title = format!(
+            "{}: {} → {}",
+            shown(self.kind.name),
+            self.names[0],
+            self.names[1]
+        );
+        let (mut lines, left_out) = self.into_shares().picture(PICTURE_BYTES);
+        let mut subtitle =
+            "red grew, blue shrank; widths are shares of the second profile".to_owned();
+        if left_out > 0 {
+            let stacks = plural(left_out, "smaller stack");
+            subtitle.push_str(&format!("; {stacks} without frames"));
         }
+        // Without a width it is not drawn; its change is the scale of colours.
+        lines.push(format!("[scale] {FULL_COLOUR} 0"));
+        draw_difference(&title, &subtitle, "ppm", &lines, out)
+            .context("cannot draw the flame graph")
     }
 
-    /// Returns folded lines with two weights. The first is normalised to the total of the second profile.
-    fn lines(&self) -> Vec<String> {
-        let normal = self.totals[1] / self.totals[0];
-        let line = |(stack, [before, after]): (&&str, &[f64; 2])| {
-            let before = (before * normal * self.scale).round() as u64;
-            let after = (after * self.scale).round() as u64;
-            format!("{stack} {before} {after}")
-        };
-        self.stacks.iter().map(line).collect()
-    }
-
-    /// Returns the shares of each function in percent. A recursive function counts once per stack.
-    fn functions(&self) -> BTreeMap<&'a str, Shares> {
-        let mut all: BTreeMap<&str, Shares> = BTreeMap::new();
-        for (stack, weights) in &self.stacks {
-            let leaf = stack.rsplit(';').next().unwrap_or(stack);
-            let names: BTreeSet<&str> = stack.split(';').collect();
-            for (at, total) in self.totals.iter().enumerate() {
-                let share = 100.0 * weights[at] / total;
-                all.entry(leaf).or_default().own[at] += share;
-                for name in &names {
-                    all.entry(name).or_default().total[at] += share;
+    /// Returns the shares of each function by its number. A recursive function counts once per stack.
+    fn functions(&self) -> Vec<Shares> {
+        let mut all = vec![Shares::default(); self.stacks.names()];
+        // Number of the last stack with this function.
+        let mut last = vec![0; all.len()];
+        let root = usize::from(self.programs == Programs::AreRoots);
+        for (number, (stack, weights)) in self.stacks.weighted().enumerate() {
+            let stack = &stack[root..];
+            let share = |side: usize| 100.0 * weights[side] as f64 / self.totals[side] as f64;
+            let shares = [share(0), share(1)];
+            let add = |sums: &mut [f64; 2]| {
+                for (sum, share) in sums.iter_mut().zip(shares) {
+                    *sum += share;
+                }
+            };
+            if let Some(leaf) = stack.last() {
+                add(&mut all[*leaf as usize].own);
+            }
+            for frame in stack {
+                let frame = *frame as usize;
+                if last[frame] != number + 1 {
+                    last[frame] = number + 1;
+                    add(&mut all[frame].total);
                 }
             }
         }
         all
     }
 
-    fn table(&self, top: usize) -> String {
-        let mut all: Vec<(&str, Shares)> = self.functions().into_iter().collect();
+    /// Returns a table of the functions with the largest changes. `room` is the width of the terminal.
+    fn table(&self, top: usize, room: Option<usize>) -> String {
         let change = |[before, after]: [f64; 2]| after - before;
-        let size = |shares: &Shares| (change(shares.own).abs(), change(shares.total).abs());
-        all.sort_by(|(_, a), (_, b)| {
-            let ((own_a, total_a), (own_b, total_b)) = (size(a), size(b));
-            own_b.total_cmp(&own_a).then(total_b.total_cmp(&total_a))
-        });
-        let mut out = String::from("  SELF%   AFTER  CHANGE  TOTAL%   AFTER  CHANGE  FUNCTION\n");
+        // The sum puts a function before its callers, which share its change.
+        let size = |shares: &Shares| change(shares.own).abs() + change(shares.total).abs();
+        let functions = self.functions().into_iter().enumerate();
+        let mut all: Vec<(&str, Shares)> = functions
+            .map(|(number, shares)| (self.stacks.name(number as u32), shares))
+            .filter(|(_, shares)| size(shares) >= 0.005)
+            .collect();
+        all.sort_by(|(first, a), (second, b)| size(b).total_cmp(&size(a)).then(first.cmp(second)));
+        let amount = |side: usize| {
+            let total = u64::try_from(self.totals[side]).unwrap_or(u64::MAX);
+            format!("{} in {}", in_unit(total, self.kind.unit), self.names[side])
+        };
+        let mut out = format!("{}: {}, {}\n", shown(self.kind.name), amount(0), amount(1));
+        if all.is_empty() {
+            out.push_str("No share of a function changed by 0.01 % or more.\n");
+            return out;
+        }
+        out.push_str("\n OWN %                  TOTAL %\n");
+        out.push_str("BEFORE  AFTER  CHANGE    BEFORE  AFTER  CHANGE  FUNCTION\n");
+        let room = room.map_or(usize::MAX, |room| room.saturating_sub(NUMBERS).max(20));
         for (name, Shares { own, total }) in all.into_iter().take(top) {
             // Writing to a string cannot fail.
-            let _ = writeln!(
+            let _ = write!(
                 out,
-                "{:7.2} {:7.2} {:+7.2} {:7.2} {:7.2} {:+7.2}  {name}",
+                "{:6.2} {:6.2} {:+7.2}    {:6.2} {:6.2} {:+7.2}  ",
                 own[0],
                 own[1],
                 change(own),
@@ -151,45 +303,53 @@ impl<'a> Difference<'a> {
                 total[1],
                 change(total)
             );
+            cut_right(name, room, &mut out);
+            out.push('\n');
         }
         out
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stacks(lines: &[(&str, f64)]) -> Stacks {
-        { lines.iter() }
-            .map(|(stack, weight)| ((*stack).to_owned(), *weight))
-            .collect()
-    }
-
-    #[test]
-    fn a_longer_run_with_the_same_shares_has_no_change_and_a_growth_comes_first() {
-        let before = stacks(&[("p;main;a", 50.0), ("p;main;b_[k]", 50.0)]);
-        let longer = stacks(&[("p;main;a", 500.0), ("p;main;b_[k]", 500.0)]);
-        let same = Difference::of(&before, &longer);
-        assert_eq!(same.lines(), ["p;main;a 500 500", "p;main;b_[k] 500 500"]);
-        let after = stacks(&[("p;main;a", 20.0), ("p;main;b_[k]", 180.0)]);
-        let grown = Difference::of(&before, &after);
-        let shares = grown.functions()["b_[k]"];
-        assert_eq!(shares.own, [50.0, 90.0]);
-        assert_eq!(grown.functions()["main"].total, [100.0, 100.0]);
-        assert_eq!(grown.table(10).lines().count(), 5);
-    }
-
-    #[test]
-    fn growth_is_red_and_shrinking_is_blue() {
-        let before = stacks(&[("p;a", 50.0), ("p;b", 50.0)]);
-        let after = stacks(&[("p;a", 20.0), ("p;b", 80.0)]);
-        let difference = Difference::of(&before, &after);
-        let mut svg = Vec::new();
-        draw_difference("x", &difference.lines(), difference.scale, &mut svg).unwrap();
-        let svg = String::from_utf8(svg).unwrap();
-        let red = svg.contains("rgb(255,100,100)");
-        let blue = svg.contains("rgb(100,100,255)");
-        assert!(red && blue, "{svg}");
-    }
+/// Formats a number in a unit of pprof.
+fn in_unit(value: u64, unit: &str) -> String {
+    let unit = match unit {
+        "nanoseconds" => Unit::Nanoseconds,
+        "microseconds" => Unit::Microseconds,
+        "bytes" => Unit::Bytes,
+        _ => Unit::None,
+    };
+    let mut out = String::new();
+    quantity(value, unit, &mut out);
+    out
 }
+
+/// Reads a profile and renders its difference with itself in every format; for the fuzz target.
+pub(crate) fn fuzz(data: &[u8]) {
+    let Ok(profile) = Profile::parse(data) else {
+        return;
+    };
+    let names = ["before", "after"].map(str::to_owned);
+    let difference = || Difference::of([&profile, &profile], &names, None);
+    let Ok(one) = difference() else {
+        return;
+    };
+    let table = one.table(usize::MAX, None);
+    assert!(table.lines().count() <= 2, "{table}");
+    let mut lines = Vec::new();
+    one.fold(&mut lines).expect("lines in memory");
+    let lines = String::from_utf8(lines).expect("UTF-8");
+    for line in lines.lines() {
+        let mut words = line.rsplitn(3, ' ');
+        let weights = [words.next(), words.next()];
+        assert!(
+            weights[0] == weights[1] && words.next().is_some(),
+            "{line:?}"
+        );
+    }
+    let mut svg = Vec::new();
+    let drawn = difference().and_then(|one| one.draw(&mut svg));
+    drawn.expect("a picture in memory");
+}
+
+#[cfg(test)]
+mod tests;

@@ -86,12 +86,17 @@ pub(crate) struct OutputArg {
 impl OutputArg {
     /// Parses `FORMAT` or `FORMAT=FILE`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_of(&Format::ALL.map(|(_, format)| format), text)
+    }
+
+    /// Parses `FORMAT` or `FORMAT=FILE` of some formats.
+    pub(crate) fn parse_of(formats: &[Format], text: &str) -> Result<Self, String> {
         let (word, file) = match text.split_once('=') {
             Some((word, file)) => (word, Some(file)),
             None => (text, None),
         };
-        let words = || Format::ALL.iter().map(|(word, _)| *word);
-        let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == word) else {
+        let words = || formats.iter().map(|format| format.word());
+        let Some(format) = formats.iter().find(|format| format.word() == word) else {
             let all: Vec<&str> = words().collect();
             return Err(match nearest(word, words()) {
                 Some(near) => format!("did you mean {near}? Formats: {}", all.join(", ")),

@@ -1,8 +1,8 @@
 //! The definition of the command line: source of `--help`, completions and the manual.
 
-use crate::{quantity, show::output::OutputArg, source::remote::Place};
+use crate::{command::diff::FORMATS, quantity, show::output::OutputArg, source::remote::Place};
 use clap::{
-    Arg, ArgAction, Command,
+    Arg, ArgAction, Command, ValueHint,
     builder::{
         PossibleValue, PossibleValuesParser, Styles, TypedValueParser, ValueParser,
         styling::{AnsiColor, Style},
@@ -53,7 +53,13 @@ pub(crate) fn command() -> Command {
         .subcommands([
             list(),
             describe(),
-            diff(),
+            diff(&[
+                ("tracejob diff before.pb.gz after.pb.gz", ""),
+                (
+                    "tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
+                    "red grew, blue shrank",
+                ),
+            ]),
             doctor(),
             run_command(),
             completions(),
@@ -137,20 +143,23 @@ fn describe() -> Command {
         ]))
 }
 
-fn diff() -> Command {
+/// Returns the command `diff`, which the plugin of kubectl has too.
+pub(crate) fn diff(examples_of: &'static [(&'static str, &'static str)]) -> Command {
     let file = |id: &'static str, name: &'static str, help: &'static str| {
         Arg::new(id)
             .value_name(name)
             .required(true)
             .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
             .help(help)
     };
+    let output = |text: &str| OutputArg::parse_of(&FORMATS, text);
     Command::new("diff")
-        .about("Compare two profiles by the shares of their functions")
+        .about("Compare two pprof profiles by the shares of their functions")
         .arg(file(
             "before",
             "BEFORE",
-            "Profile to compare with: pprof, or NAME.folded",
+            "Profile to compare with: a file of -o pprof=FILE",
         ))
         .arg(file("after", "AFTER", "Profile to explain"))
         .arg(
@@ -158,7 +167,7 @@ fn diff() -> Command {
                 .short('o')
                 .long("output")
                 .value_name("FORMAT[=FILE]")
-                .value_parser(ValueParser::from(OutputArg::parse))
+                .value_parser(ValueParser::from(output))
                 .help("Output format: table, folded, flamegraph=FILE [default: table]"),
         )
         .arg(
@@ -166,21 +175,15 @@ fn diff() -> Command {
                 .long("top")
                 .value_name("N")
                 .value_parser(value_parser!(u32).range(1..))
-                .help("Number of functions in the table [default: 20]"),
+                .help("Show only the N functions with the largest changes [default: 20]"),
         )
         .arg(
             Arg::new("sample")
                 .long("sample")
                 .value_name("NAME")
-                .help("Sample type to compare [default: bytes or time, otherwise a count]"),
+                .help("Sample type to compare [default: that of the profiles]"),
         )
-        .after_help(examples(&[
-            ("tracejob diff before.pb.gz after.pb.gz", ""),
-            (
-                "tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
-                "red grew, blue shrank",
-            ),
-        ]))
+        .after_help(examples(examples_of))
 }
 
 fn doctor() -> Command {

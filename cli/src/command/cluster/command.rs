@@ -2,8 +2,8 @@
 
 use crate::{
     command::args::{
-        data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
-        view_args, where_arg,
+        data, dataset_arg, diff, examples, help_arg, interval, option_arg, output_arg, ring,
+        styles, view_args, where_arg,
     },
     quantity,
     source::cluster::access,
@@ -51,6 +51,13 @@ pub(crate) fn command() -> Command {
             list(),
             describe(),
             delete(),
+            diff(&[
+                ("kubectl tracejob diff before.pb.gz after.pb.gz", ""),
+                (
+                    "kubectl tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
+                    "red grew, blue shrank",
+                ),
+            ]),
             Command::new("doctor")
                 .about("Check the installation, your permissions and the tracers of each node"),
             completion(),

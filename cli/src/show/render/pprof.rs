@@ -66,23 +66,28 @@ impl Pprof {
     }
 
     fn add(&mut self, batch: &Batch, wall: Wall) {
-        let ids: Vec<u64> = batch
-            .frames
-            .iter()
-            .map(|frame| self.location(frame))
-            .collect();
-        let values: Vec<usize> = values(&self.columns).collect();
+        // The locations of this batch's frames, of programs and of the kernel, once they exist.
+        let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
+        let columns = self.columns.clone();
+        let values: Vec<usize> = values(&columns).collect();
         for row in 0..batch.rows() {
             let mut stack = Vec::new();
             // Innermost first: what the kernel did is on top of what the program did.
             for wanted in [true, false] {
-                for (at, column) in self.columns.iter().enumerate() {
+                for (at, column) in columns.iter().enumerate() {
                     let kernel = matches!(column.kind, Kind::KernelStack);
                     if let (true, Value::Frames(frames)) = (
                         column.kind.is_stack() && kernel == wanted,
                         batch.value(at, row),
                     ) {
-                        stack.extend(frames.iter().filter_map(|id| ids.get(*id as usize)));
+                        for id in frames.iter().map(|id| *id as usize) {
+                            let Some(frame) = batch.frames.get(id) else {
+                                continue;
+                            };
+                            let known = &mut known[usize::from(kernel)][id];
+                            let location = || self.location(frame, kernel);
+                            stack.push(*known.get_or_insert_with(location));
+                        }
                     }
                 }
             }
@@ -196,7 +201,7 @@ impl Pprof {
         at
     }
 
-    fn location(&mut self, frame: &Frame) -> u64 {
+    fn location(&mut self, frame: &Frame, kernel: bool) -> u64 {
         let Frame {
             name,
             module,
@@ -204,7 +209,12 @@ impl Pprof {
             file,
             line,
         } = frame;
-        let (name, module, file) = (self.string(name), self.string(module), self.string(file));
+        let module = match kernel {
+            // As perf writes modules of the kernel: only files of programs have plain names.
+            true if !module.starts_with('[') => format!("[{module}]"),
+            _ => module.to_string(),
+        };
+        let (name, module, file) = (self.string(name), self.string(&module), self.string(file));
         let mappings = self.profile.mapping.len() as u64;
         let mapping = *self.mappings.entry(module).or_insert(mappings + 1);
         if mapping > mappings {
