@@ -15,4 +15,5 @@ mod names;
 mod namespaces;
 mod points;
 mod refused;
+mod short_stacks;
 mod slots;

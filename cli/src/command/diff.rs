@@ -31,7 +31,7 @@ const WHOLE: u128 = 1_000_000;
 /// alarming as a large one.
 const FULL_COLOUR: u128 = WHOLE / 100;
 /// Columns of the table before the function's name.
-const NUMBERS: usize = 47;
+const NUMBERS: usize = 48;
 
 /// Arguments of `diff`.
 #[derive(Debug)]
