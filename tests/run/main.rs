@@ -15,5 +15,6 @@ mod names;
 mod namespaces;
 mod points;
 mod refused;
+mod root;
 mod short_stacks;
 mod slots;

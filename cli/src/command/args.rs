@@ -3,8 +3,8 @@
 mod command;
 
 pub(crate) use command::{
-    command, data, dataset_arg, diff, examples, help_arg, interval, option_arg, output_arg, ring,
-    styles, view_args, where_arg,
+    command, data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+    view_args, where_arg,
 };
 
 use crate::{
@@ -214,6 +214,7 @@ pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
         columns: names("columns"),
         sort: names("sort"),
         top: m.get_one::<u32>("top").map(|top| *top as usize),
+        root: names("root"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! `diff`: the difference of two profiles, as shares of each profile's total.
 
+mod command;
 mod profile;
+
+pub(crate) use command::command;
 
 use crate::{
     limits::{FOLDED_BYTES, PICTURE_BYTES},
@@ -22,7 +25,7 @@ use std::{
 use tracers::{Unit, escape::cut_right};
 
 /// Output formats.
-pub(crate) const FORMATS: [Format; 3] = [Format::Table, Format::Folded, Format::Flamegraph];
+const FORMATS: [Format; 3] = [Format::Table, Format::Folded, Format::Flamegraph];
 /// Default number of functions in the table.
 const TOP: usize = 20;
 /// Unit of shares in folded lines and pictures: a millionth of the total.

@@ -1,8 +1,8 @@
 //! The definition of the command line: source of `--help`, completions and the manual.
 
-use crate::{command::diff::FORMATS, quantity, show::output::OutputArg, source::remote::Place};
+use crate::{command::diff, quantity, show::output::OutputArg, source::remote::Place};
 use clap::{
-    Arg, ArgAction, Command, ValueHint,
+    Arg, ArgAction, Command,
     builder::{
         PossibleValue, PossibleValuesParser, Styles, TypedValueParser, ValueParser,
         styling::{AnsiColor, Style},
@@ -53,7 +53,7 @@ pub(crate) fn command() -> Command {
         .subcommands([
             list(),
             describe(),
-            diff(&[
+            diff::command(&[
                 ("tracejob diff before.pb.gz after.pb.gz", ""),
                 (
                     "tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
@@ -141,49 +141,6 @@ fn describe() -> Command {
                 "",
             ),
         ]))
-}
-
-/// Returns the command `diff`, which the plugin of kubectl has too.
-pub(crate) fn diff(examples_of: &'static [(&'static str, &'static str)]) -> Command {
-    let file = |id: &'static str, name: &'static str, help: &'static str| {
-        Arg::new(id)
-            .value_name(name)
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
-            .value_hint(ValueHint::FilePath)
-            .help(help)
-    };
-    let output = |text: &str| OutputArg::parse_of(&FORMATS, text);
-    Command::new("diff")
-        .about("Compare two pprof profiles by the shares of their functions")
-        .arg(file(
-            "before",
-            "BEFORE",
-            "Profile to compare with: a file of -o pprof=FILE",
-        ))
-        .arg(file("after", "AFTER", "Profile to explain"))
-        .arg(
-            Arg::new("output")
-                .short('o')
-                .long("output")
-                .value_name("FORMAT[=FILE]")
-                .value_parser(ValueParser::from(output))
-                .help("Output format: table, folded, flamegraph=FILE [default: table]"),
-        )
-        .arg(
-            Arg::new("top")
-                .long("top")
-                .value_name("N")
-                .value_parser(value_parser!(u32).range(1..))
-                .help("Show only the N functions with the largest changes [default: 20]"),
-        )
-        .arg(
-            Arg::new("sample")
-                .long("sample")
-                .value_name("NAME")
-                .help("Sample type to compare [default: that of the profiles]"),
-        )
-        .after_help(examples(examples_of))
 }
 
 fn doctor() -> Command {
@@ -436,8 +393,8 @@ pub(crate) fn where_arg() -> Arg {
         .help("Show only matching rows: 'latency > 10ms && comm == \"nginx\"' (docs/filters.md)")
 }
 
-/// Returns the flags `--columns`, `--sort` and `--top`.
-pub(crate) fn view_args() -> [Arg; 3] {
+/// Returns the flags `--columns`, `--sort`, `--top` and `--root`.
+pub(crate) fn view_args() -> [Arg; 4] {
     let names = |id: &'static str| {
         Arg::new(id)
             .long(id)
@@ -459,6 +416,9 @@ pub(crate) fn view_args() -> [Arg; 3] {
             .value_parser(value_parser!(u32).range(1..=100_000))
             .help_heading("Output")
             .help("Show the first N rows of a table"),
+        names("root").value_name("NAME,…").allow_hyphen_values(false).help(
+            "Put the values of these columns below the root of folded, flamegraph and pprof",
+        ),
     ]
 }
 

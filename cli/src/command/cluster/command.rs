@@ -2,9 +2,10 @@
 
 use crate::{
     command::args::{
-        data, dataset_arg, diff, examples, help_arg, interval, option_arg, output_arg, ring,
-        styles, view_args, where_arg,
+        data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
+        view_args, where_arg,
     },
+    command::diff,
     quantity,
     source::cluster::access,
 };
@@ -51,7 +52,7 @@ pub(crate) fn command() -> Command {
             list(),
             describe(),
             delete(),
-            diff(&[
+            diff::command(&[
                 ("kubectl tracejob diff before.pb.gz after.pb.gz", ""),
                 (
                     "kubectl tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",

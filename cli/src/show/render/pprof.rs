@@ -3,6 +3,7 @@
 use super::{
     Output, Wall,
     human::{count, plural},
+    stacks::root_text,
 };
 use crate::show::sink::Sink;
 use engine::Account;
@@ -21,6 +22,8 @@ use tracers::{Basic, Batch, Column, Frame, Kind, Role, Shown, Unit, Value};
 pub(crate) struct Pprof {
     to: Sink,
     columns: Vec<Column>,
+    /// Places of the columns whose values are the outermost frames.
+    root: Vec<usize>,
     profile: Profile,
     strings: HashMap<String, i64>,
     mappings: HashMap<i64, u64>,
@@ -36,6 +39,7 @@ impl Pprof {
         let mut out = Self {
             to,
             columns: columns.to_vec(),
+            root: Vec::new(),
             profile: Profile::default(),
             strings: HashMap::new(),
             mappings: HashMap::new(),
@@ -65,6 +69,12 @@ impl Pprof {
         out
     }
 
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.root = root.to_vec();
+        self
+    }
+
     fn add(&mut self, batch: &Batch, wall: Wall) {
         // The locations of this batch's frames, of programs and of the kernel, once they exist.
         let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
@@ -90,6 +100,14 @@ impl Pprof {
                         }
                     }
                 }
+            }
+            for at in self.root.clone().into_iter().rev() {
+                let name = root_text(&columns[at], at, batch, row, wall).into();
+                let frame = Frame {
+                    name,
+                    ..Frame::default()
+                };
+                stack.push(self.location(&frame, false));
             }
             let labels = self.labels(batch, row, wall);
             let number = |at: &usize| match batch.value(*at, row) {
@@ -339,6 +357,26 @@ mod tests {
     use super::{super::fixture::*, *};
     use flate2::read::GzDecoder;
     use std::io::Read;
+
+    #[test]
+    fn values_of_columns_are_the_outermost_functions() {
+        let bytes = written(|sink| {
+            let mut pprof = Pprof::new(&stack_columns(), sink).with_root(&[1, 0]);
+            pprof.end(&[&stacks()], WALL, &account()).unwrap();
+        });
+        let mut raw = Vec::new();
+        GzDecoder::new(bytes.as_slice())
+            .read_to_end(&mut raw)
+            .unwrap();
+        let profile = Profile::decode(raw.as_slice()).unwrap();
+        let name = |id: &u64| {
+            let location = &profile.location[*id as usize - 1];
+            let function = &profile.function[location.line[0].function_id as usize - 1];
+            profile.string_table[function.name as usize].as_str()
+        };
+        let names: Vec<&str> = profile.sample[0].location_id.iter().map(name).collect();
+        assert_eq!(names, ["memset", "main", "4242", "prog"]);
+    }
 
     #[test]
     fn a_profile_has_every_stack_with_its_functions_and_labels() {

@@ -11,7 +11,7 @@ use std::{
     io::{self, BufWriter, Write},
     time::Duration,
 };
-use tracers::{Batch, Column, Kind, Role, Unit, Value};
+use tracers::{Batch, Column, Kind, Role, Shown, Unit, Value};
 
 /// Returns whether rows with these columns have a stack.
 pub(crate) fn has_stacks(columns: &[Column]) -> bool {
@@ -22,6 +22,8 @@ pub(crate) fn has_stacks(columns: &[Column]) -> bool {
 #[derive(Debug)]
 pub(super) struct Fold {
     columns: Vec<Column>,
+    /// Places of the columns whose values are the first frames.
+    root: Vec<usize>,
     stacks: Stacks<1>,
 }
 
@@ -29,11 +31,12 @@ impl Fold {
     pub(super) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
+            root: Vec::new(),
             stacks: Stacks::default(),
         }
     }
 
-    pub(super) fn add(&mut self, batch: &Batch) {
+    pub(super) fn add(&mut self, batch: &Batch, wall: Wall) {
         let weight = weight(&self.columns).map(|(column, _)| column);
         // The numbers of this batch's frames, of programs and of the kernel, once they are known.
         let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
@@ -46,12 +49,16 @@ impl Fold {
                 _ => 1,
             };
             stack.clear();
+            for at in self.root.clone() {
+                let name = root_text(&self.columns[at], at, batch, row, wall);
+                stack.push(self.stacks.number(name.as_bytes(), false));
+            }
             self.fold(batch, row, &mut known, &mut stack);
             self.stacks.add(&stack, [n]);
         }
     }
 
-    /// Adds a row: the program's name, its frames from the root, then kernel frames.
+    /// Adds a row: the program's name unless it is there, its frames from the root, then kernel frames.
     fn fold(
         &mut self,
         batch: &Batch,
@@ -63,6 +70,7 @@ impl Fold {
         if let Some(name) = columns
             .iter()
             .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
+            && !self.root.contains(&name)
             && let Value::Bytes(bytes, _) = batch.value(name, row)
         {
             stack.push(names.number(bytes, false));
@@ -119,6 +127,27 @@ fn weight(columns: &[Column]) -> Option<(usize, String)> {
     Some((at, name.to_owned()))
 }
 
+/// Returns the value of a column as the name of a frame.
+pub(super) fn root_text(
+    column: &Column,
+    at: usize,
+    batch: &Batch,
+    row: usize,
+    wall: Wall,
+) -> String {
+    let mut text = String::new();
+    let shown = Shown {
+        column,
+        frames: &batch.frames,
+        wall,
+    };
+    column.kind.text(batch.value(at, row), shown, &mut text);
+    match text.is_empty() {
+        true => format!("[no {}]", column.name),
+        false => text,
+    }
+}
+
 fn noun(columns: &[Column]) -> String {
     weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
 }
@@ -138,11 +167,17 @@ impl Folded {
             fold: Fold::new(columns),
         }
     }
+
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.fold.root = root.to_vec();
+        self
+    }
 }
 
 impl Output for Folded {
-    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
-        self.fold.add(batch);
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
+        self.fold.add(batch, wall);
         Ok(())
     }
 
@@ -150,8 +185,8 @@ impl Output for Folded {
         Ok(())
     }
 
-    fn end(&mut self, tables: &[&Batch], _: Wall, _: &Account) -> io::Result<Option<String>> {
-        tables.iter().for_each(|table| self.fold.add(table));
+    fn end(&mut self, tables: &[&Batch], wall: Wall, _: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table, wall));
         self.fold.stacks.write(BufWriter::new(&mut self.to))?;
         finish(&mut self.to, &self.fold)
     }
@@ -174,11 +209,17 @@ impl Flamegraph {
             title,
         }
     }
+
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.fold.root = root.to_vec();
+        self
+    }
 }
 
 impl Output for Flamegraph {
-    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
-        self.fold.add(batch);
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
+        self.fold.add(batch, wall);
         Ok(())
     }
 
@@ -186,8 +227,13 @@ impl Output for Flamegraph {
         Ok(())
     }
 
-    fn end(&mut self, tables: &[&Batch], _: Wall, account: &Account) -> io::Result<Option<String>> {
-        tables.iter().for_each(|table| self.fold.add(table));
+    fn end(
+        &mut self,
+        tables: &[&Batch],
+        wall: Wall,
+        account: &Account,
+    ) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table, wall));
         let (lines, left_out) = self.fold.stacks.picture(PICTURE_BYTES);
         let noun = noun(&self.fold.columns);
         let mut subtitle = self.fold.summary(&noun);
@@ -302,6 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn values_of_columns_are_frames_below_the_root_and_the_program_is_there_once() {
+        let lines = |root: &[usize]| {
+            let bytes = written(|sink| {
+                let mut folded = Folded::new(&stack_columns(), sink).with_root(root);
+                folded.end(&[&stacks()], WALL, &account()).unwrap();
+            });
+            let text = String::from_utf8(bytes).unwrap();
+            let mut lines = text.lines().filter(|line| line.ends_with(" 960"));
+            lines.next().unwrap().to_owned()
+        };
+        assert_eq!(lines(&[]), "prog;main;memset 960");
+        assert_eq!(lines(&[0]), "4242;prog;main;memset 960");
+        assert_eq!(lines(&[1, 0]), "prog;4242;main;memset 960");
+    }
+
+    #[test]
     fn a_flame_graph_is_one_file_that_can_be_zoomed_and_searched() {
         let svg = svg(Some(&stacks()));
         assert!(svg.contains("<script") && svg.contains("unzoom") && svg.contains("search"));
@@ -361,8 +423,8 @@ mod tests {
         let names: Vec<String> = (0..100)
             .map(|n| format!("{n}{}", "x".repeat(500)))
             .collect();
-        fold.add(&stacks_of(&names));
-        fold.add(&stacks());
+        fold.add(&stacks_of(&names), WALL);
+        fold.add(&stacks(), WALL);
         let (all, left_out) = fold.stacks.picture(usize::MAX);
         assert_eq!((all.len(), left_out), (104, 0));
         let most = 10_000;
