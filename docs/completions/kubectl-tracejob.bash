@@ -32,6 +32,9 @@ _kubectl__tracejob() {
             kubectl__tracejob,describe)
                 cmd="kubectl__tracejob__subcmd__describe"
                 ;;
+            kubectl__tracejob,diff)
+                cmd="kubectl__tracejob__subcmd__diff"
+                ;;
             kubectl__tracejob,doctor)
                 cmd="kubectl__tracejob__subcmd__doctor"
                 ;;
@@ -111,7 +114,7 @@ _kubectl__tracejob() {
 
     case "${cmd}" in
         kubectl__tracejob)
-            opts="-n -A -s -h -V --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help --version run attach list describe delete doctor completion __complete version"
+            opts="-n -A -s -h -V --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help --version run attach list describe delete diff doctor completion __complete version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,7 +254,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__attach)
-            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --columns --sort --top --root --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -290,6 +293,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -574,6 +581,92 @@ _kubectl__tracejob() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kubectl__subcmd__tracejob__subcmd__diff)
+            opts="-o -n -A -s -h --output --top --sample --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sample)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate-authority)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kubectl__subcmd__tracejob__subcmd__doctor)
             opts="-n -A -s -h --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -723,7 +816,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run)
-            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
+            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -825,6 +918,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --namespace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -889,7 +986,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__cpu_distribution)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -979,6 +1076,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1047,7 +1148,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__cpu_profile)
-            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1141,6 +1242,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1209,7 +1314,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__exec)
-            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1296,6 +1401,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1367,7 +1476,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__interrupts)
-            opts="-l -c -o -h -n -A -s --per-cpu --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-cpu --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1454,6 +1563,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1525,7 +1638,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__locks_kernel)
-            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1616,6 +1729,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1687,7 +1804,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__locks_user)
-            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1781,6 +1898,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1849,7 +1970,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__malloc)
-            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1947,6 +2068,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2015,7 +2140,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__off_cpu)
-            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2109,6 +2234,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2177,7 +2306,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2267,6 +2396,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2335,7 +2468,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__open)
-            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2429,6 +2562,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2497,7 +2634,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__page_fault)
-            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2587,6 +2724,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2655,7 +2796,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__rss)
-            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2749,6 +2890,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2817,7 +2962,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__run_queue)
-            opts="-l -c -o -h -n -A -s --per-cpu --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-cpu --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2911,6 +3056,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2979,7 +3128,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3073,6 +3222,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3141,7 +3294,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3232,6 +3385,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3303,7 +3460,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3397,6 +3554,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3465,7 +3626,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3563,6 +3724,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3631,7 +3796,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3725,6 +3890,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3793,7 +3962,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__throttle)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3880,6 +4049,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3951,7 +4124,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__time_budget)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4038,6 +4211,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

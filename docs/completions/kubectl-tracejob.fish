@@ -46,6 +46,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "list" -d 'List jobs with their state and counts'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "describe" -d 'Show a job in detail: specification, status and results'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "delete" -d 'Stop and delete jobs'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "diff" -d 'Compare two pprof profiles by the shares of their functions'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "doctor" -d 'Check the installation, your permissions and the tracers of each node'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "completion" -d 'Print the completion script of kubectl-tracejob for a shell'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_needs_command" -f -a "__complete" -d 'Complete the last word of a command line'
@@ -70,6 +71,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l context -d 'Context in the kubeconfig' -r
@@ -125,6 +127,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -162,6 +165,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -201,6 +205,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -238,6 +243,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -276,6 +282,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -313,6 +320,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -351,6 +359,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -388,6 +397,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -425,6 +435,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -462,6 +473,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -500,6 +512,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -539,6 +552,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -576,6 +590,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -614,6 +629,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -653,6 +669,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -691,6 +708,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -730,6 +748,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -767,6 +786,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -803,6 +823,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -839,6 +860,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l ring -d 'Size of the ring buffer on each node [default: 2MiB]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
@@ -865,6 +887,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l top -d 'Show the first N rows of a table' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand attach" -l context -d 'Context in the kubeconfig' -r
@@ -929,6 +952,24 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand delete" -s h -l help -d 'Print help'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -s o -l output -d 'Output format: table, folded, flamegraph=FILE [default: table]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l top -d 'Show only the N functions with the largest changes [default: 20]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l sample -d 'Sample type to compare [default: that of the profiles]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l context -d 'Context in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l cluster -d 'Cluster in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l user -d 'User in the kubeconfig' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l as -d 'User to impersonate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l as-group -d 'Group to impersonate; repeatable' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l token -d 'Bearer token for the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -s s -l server -d 'URL of the API server' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l certificate-authority -d 'CA certificate of the API server (PEM)' -r -F
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -s A -l all-namespaces -d 'All namespaces; `run` creates a ClusterTraceJob'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -l insecure-skip-tls-verify -d 'Accept any certificate of the API server (insecure)'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand diff" -s h -l help -d 'Print help'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -s n -l namespace -d 'Namespace of the job [default: the context\'s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l kubeconfig -d 'Kubeconfig file [default: $KUBECONFIG, ~/.kube/config]' -r -F
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand doctor" -l context -d 'Context in the kubeconfig' -r

@@ -33,6 +33,7 @@ complete -c tracejob -n "__fish_tracejob_needs_command" -s h -l help -d 'Print h
 complete -c tracejob -n "__fish_tracejob_needs_command" -s V -l version -d 'Print version'
 complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "list" -d 'List tracers, and whether they work on this machine'
 complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "describe" -d 'Show the options, columns, hooks and cost of a tracer'
+complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "diff" -d 'Compare two pprof profiles by the shares of their functions'
 complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "doctor" -d 'Check what this machine lacks for tracing, and how to fix it'
 complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "run" -d 'Run a tracer and show its rows'
 complete -c tracejob -n "__fish_tracejob_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
@@ -52,6 +53,14 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-ca 
 complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand describe" -s h -l help -d 'Print help'
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -s o -l output -d 'Output format: table, folded, flamegraph=FILE [default: table]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l top -d 'Show only the N functions with the largest changes [default: 20]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l sample -d 'Sample type to compare [default: that of the profiles]' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l agent-ca -d 'CA certificate of the agent, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
+complete -c tracejob -n "__fish_tracejob_using_subcommand diff" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -s o -l output -d 'Output format: text, json (the checks) [default: text]' -r -f -a "text\t''
 json\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand doctor" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
@@ -71,6 +80,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_se
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l dataset -d 'Show only this dataset of the tracer' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and not __fish_seen_subcommand_from cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget" -l agent -d 'Run the command on an agent: unix:///run/tracejob/agent.sock, https://HOST:PORT' -r
@@ -109,6 +119,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "cpu_distribution\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_distribution" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -129,6 +140,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "cpu_profile\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from cpu_profile" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -151,6 +163,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "exec\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from exec" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -171,6 +184,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "interrupts\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from interrupts" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -192,6 +206,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "locks_kernel\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_kernel" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -212,6 +227,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "locks_user\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from locks_user" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -233,6 +249,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "malloc\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from malloc" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -253,6 +270,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "off_cpu\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -273,6 +291,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "oom_kill\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from oom_kill" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -293,6 +312,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "open\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from open" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -314,6 +334,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "page_fault\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from page_fault" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -336,6 +357,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "rss\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from rss" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -356,6 +378,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "run_queue\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from run_queue" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -377,6 +400,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "syscall_count\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from syscall_count" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -399,6 +423,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_connect\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_connect" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -420,6 +445,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_drop" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_drop\t''
 reasons\t''"
@@ -443,6 +469,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_life\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_life" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -463,6 +490,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "tcp_retransmit\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from tcp_retransmit" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -482,6 +510,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "throttle\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from throttle" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
@@ -501,6 +530,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l columns -d 'Show these columns, in this order; +NAME adds a column to the default ones, -NAME hides one' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l sort -d 'Sort the rows of a table by these columns; -NAME sorts in descending order' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l top -d 'Show the first N rows of a table' -r
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l root -d 'Put the values of these columns below the root of folded, flamegraph and pprof' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -s o -l output -d 'Output format: table, wide, json, csv, folded, flamegraph=FILE, pprof=FILE; repeatable [default: table]' -r
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l dataset -d 'Show only this dataset of the tracer' -r -f -a "time_budget\t''"
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from time_budget" -l ring -d 'Size of the ring buffer [default: 2MiB]' -r
