@@ -160,6 +160,7 @@ mod tests {
         assert_eq!(of(&["list", "--namesp"]), ["--namespace", ":4"]);
         assert_eq!(of(&["list", "-o", ""]), ["text", "json", ":4"]);
         assert_eq!(of(&["run", "-f", ""]), [":0"]);
+        assert_eq!(of(&["diff", ""]), [":0"]);
         assert_eq!(of(&[]), [":4"]);
     }
 

@@ -1,3 +1,5 @@
+//! Tests of differences of profiles: tables, folded lines, pictures and sample types.
+
 use super::{
     profile::tests::{parsed, profile},
     *,
