@@ -32,6 +32,9 @@ _kubectl__tracejob() {
             kubectl__tracejob,describe)
                 cmd="kubectl__tracejob__subcmd__describe"
                 ;;
+            kubectl__tracejob,diff)
+                cmd="kubectl__tracejob__subcmd__diff"
+                ;;
             kubectl__tracejob,doctor)
                 cmd="kubectl__tracejob__subcmd__doctor"
                 ;;
@@ -67,9 +70,6 @@ _kubectl__tracejob() {
                 ;;
             kubectl__tracejob__subcmd__run,off_cpu)
                 cmd="kubectl__tracejob__subcmd__run__subcmd__off_cpu"
-                ;;
-            kubectl__tracejob__subcmd__run,off_wake)
-                cmd="kubectl__tracejob__subcmd__run__subcmd__off_wake"
                 ;;
             kubectl__tracejob__subcmd__run,oom_kill)
                 cmd="kubectl__tracejob__subcmd__run__subcmd__oom_kill"
@@ -114,7 +114,7 @@ _kubectl__tracejob() {
 
     case "${cmd}" in
         kubectl__tracejob)
-            opts="-n -A -s -h -V --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help --version run attach list describe delete doctor completion __complete version"
+            opts="-n -A -s -h -V --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help --version run attach list describe delete diff doctor completion __complete version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -254,7 +254,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__attach)
-            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-o -h -n -A -s --output --interval --by --nodes --dataset --columns --sort --top --root --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -293,6 +293,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -577,6 +581,92 @@ _kubectl__tracejob() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kubectl__subcmd__tracejob__subcmd__diff)
+            opts="-o -n -A -s -h --output --top --sample --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sample)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate-authority)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kubectl__subcmd__tracejob__subcmd__doctor)
             opts="-n -A -s -h --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -726,7 +816,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run)
-            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu off_wake oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
+            opts="-f -l -c -o -h -n -A -s --file --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --ring --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -828,6 +918,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --namespace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -892,7 +986,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__cpu_distribution)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -982,6 +1076,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1050,7 +1148,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__cpu_profile)
-            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --frequency --user-only --kernel-only --per-thread --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1144,6 +1242,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1212,7 +1314,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__exec)
-            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1299,6 +1401,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1370,7 +1476,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__interrupts)
-            opts="-l -c -o -h -n -A -s --per-cpu --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-cpu --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1457,6 +1563,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1528,7 +1638,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__locks_kernel)
-            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1619,6 +1729,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1690,7 +1804,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__locks_user)
-            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1784,6 +1898,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1852,7 +1970,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__malloc)
-            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --sample-every --min-size --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1950,6 +2068,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2018,7 +2140,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__off_cpu)
-            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-wait --blocked-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2112,165 +2234,7 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --ring)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --namespace)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -n)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --kubeconfig)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --context)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cluster)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --user)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --as)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --as-group)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --token)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --server)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -s)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --certificate-authority)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tls-server-name)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --request-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        kubectl__subcmd__tracejob__subcmd__run__subcmd__off_wake)
-            opts="-l -c -o -h -n -A -s --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --min-wait)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --selector)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -l)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pod)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --container)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --namespace-selector)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --node-selector)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-nodes)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --duration)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-events)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --name)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --where)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --output)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --by)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --nodes)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --dataset)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --columns)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --sort)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --top)
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2342,7 +2306,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2432,6 +2396,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2500,7 +2468,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__open)
-            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --failed-only --write-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2594,6 +2562,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2662,7 +2634,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__page_fault)
-            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --write-only --user-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2752,6 +2724,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2820,7 +2796,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__rss)
-            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --min-bytes --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2914,6 +2890,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2982,7 +2962,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__run_queue)
-            opts="-l -c -o -h -n -A -s --per-cpu --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-cpu --min-wait --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3076,6 +3056,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3144,7 +3128,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --per-process --failed-only --min-latency-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3238,6 +3222,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3306,7 +3294,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --failed-only --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3397,6 +3385,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3468,7 +3460,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --benign --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3562,6 +3554,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3630,7 +3626,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --min-duration-ns --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3728,6 +3724,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3796,7 +3796,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --port --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3890,6 +3890,10 @@ _kubectl__tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3958,7 +3962,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__throttle)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4045,6 +4049,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4116,7 +4124,7 @@ _kubectl__tracejob() {
             return 0
             ;;
         kubectl__subcmd__tracejob__subcmd__run__subcmd__time_budget)
-            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
+            opts="-l -c -o -h -n -A -s --selector --pod --container --namespace-selector --host --node-selector --max-nodes --duration --max-events --name --keep --where --output --interval --by --nodes --dataset --columns --sort --top --root --help --ring --namespace --all-namespaces --kubeconfig --context --cluster --user --as --as-group --token --server --certificate-authority --insecure-skip-tls-verify --tls-server-name --request-timeout"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4203,6 +4211,10 @@ _kubectl__tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -26,6 +26,9 @@ _tracejob() {
             tracejob,describe)
                 cmd="tracejob__subcmd__describe"
                 ;;
+            tracejob,diff)
+                cmd="tracejob__subcmd__diff"
+                ;;
             tracejob,doctor)
                 cmd="tracejob__subcmd__doctor"
                 ;;
@@ -61,9 +64,6 @@ _tracejob() {
                 ;;
             tracejob__subcmd__run,off_cpu)
                 cmd="tracejob__subcmd__run__subcmd__off_cpu"
-                ;;
-            tracejob__subcmd__run,off_wake)
-                cmd="tracejob__subcmd__run__subcmd__off_wake"
                 ;;
             tracejob__subcmd__run,oom_kill)
                 cmd="tracejob__subcmd__run__subcmd__oom_kill"
@@ -108,7 +108,7 @@ _tracejob() {
 
     case "${cmd}" in
         tracejob)
-            opts="-h -V --agent --agent-ca --agent-cert --agent-key --help --version list describe doctor run completions version codegen"
+            opts="-h -V --agent --agent-ca --agent-cert --agent-key --help --version list describe diff doctor run completions version codegen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -235,6 +235,52 @@ _tracejob() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tracejob__subcmd__diff)
+            opts="-o -h --output --top --sample --agent --agent-ca --agent-cert --agent-key --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sample)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tracejob__subcmd__doctor)
             opts="-o -h --output --agent --agent-ca --agent-cert --agent-key --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -312,7 +358,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run)
-            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --where --columns --sort --top --dataset --output --help --agent --agent-ca --agent-cert --agent-key cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu off_wake oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
+            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --where --columns --sort --top --root --dataset --output --help --agent --agent-ca --agent-cert --agent-key cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -370,6 +416,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --dataset)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -406,7 +456,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__cpu_distribution)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -452,6 +502,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -492,7 +546,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__cpu_profile)
-            opts="-o -h --frequency --user-only --kernel-only --per-thread --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --frequency --user-only --kernel-only --per-thread --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -542,6 +596,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -582,7 +640,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__exec)
-            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -625,6 +683,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -668,7 +730,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__interrupts)
-            opts="-o -h --per-cpu --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --per-cpu --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -711,6 +773,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -754,7 +820,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__locks_kernel)
-            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -801,6 +867,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -844,7 +914,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__locks_user)
-            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -894,6 +964,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -934,7 +1008,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__malloc)
-            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --sample-every --min-size --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -988,6 +1062,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1028,7 +1106,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__off_cpu)
-            opts="-o -h --min-wait --blocked-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-wait --blocked-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1075,6 +1153,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1117,98 +1199,8 @@ _tracejob() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tracejob__subcmd__run__subcmd__off_wake)
-            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --min-wait)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --pid)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --container)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cgroup)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --duration)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-events)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --where)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --columns)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --sort)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --top)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --output)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --dataset)
-                    COMPREPLY=($(compgen -W "off_wake" -- "${cur}"))
-                    return 0
-                    ;;
-                --ring)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --agent)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --agent-ca)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --agent-cert)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --agent-key)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         tracejob__subcmd__run__subcmd__oom_kill)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1251,6 +1243,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1294,7 +1290,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__open)
-            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --failed-only --write-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1344,6 +1340,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1384,7 +1384,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__page_fault)
-            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --write-only --user-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1430,6 +1430,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1470,7 +1474,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__rss)
-            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --min-bytes --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1520,6 +1524,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1560,7 +1568,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__run_queue)
-            opts="-o -h --per-cpu --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --per-cpu --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1610,6 +1618,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1650,7 +1662,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__syscall_count)
-            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --per-process --failed-only --min-latency-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1700,6 +1712,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1740,7 +1756,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_connect)
-            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --failed-only --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1787,6 +1803,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1830,7 +1850,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_drop)
-            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --benign --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1880,6 +1900,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1920,7 +1944,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_life)
-            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --min-duration-ns --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1974,6 +1998,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2014,7 +2042,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__tcp_retransmit)
-            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --port --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2064,6 +2092,10 @@ _tracejob() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2104,7 +2136,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__throttle)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2147,6 +2179,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2190,7 +2226,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run__subcmd__time_budget)
-            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            opts="-o -h --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2233,6 +2269,10 @@ _tracejob() {
                     return 0
                     ;;
                 --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -6,7 +6,7 @@ use crate::{
     load::Loaded,
 };
 use kernel_enum::KernelEnum;
-use stacks::Stacks;
+use stacks::{Depths, Stacks};
 use std::{ffi::OsString, time::Instant};
 use tracers::{Batch, Column, Form, Kind, Naming};
 
@@ -117,13 +117,13 @@ impl Stages {
         batch_rows(self.stacks.columns(), loaded.depth as usize)
     }
 
-    /// Processes rows.
+    /// Processes rows. Returns the depths of their user stacks too.
     pub(crate) fn resolve(
         &mut self,
         mut batch: Batch,
         loaded: &Loaded,
         mut deadline: Instant,
-    ) -> Result<Batch, Error> {
+    ) -> Result<(Batch, Depths), Error> {
         // Otherwise the first events, and those after a pause, would have no names.
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
             deadline += SYMBOLS_STARTING;
@@ -137,7 +137,7 @@ impl Stages {
             kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer());
         }
         if self.stacks.columns() == 0 {
-            return Ok(batch);
+            return Ok((batch, Depths::default()));
         }
         let room = match self.form {
             Form::Table => stacks::Room {
