@@ -65,6 +65,9 @@ _tracejob() {
             tracejob__subcmd__run,off_cpu)
                 cmd="tracejob__subcmd__run__subcmd__off_cpu"
                 ;;
+            tracejob__subcmd__run,off_wake)
+                cmd="tracejob__subcmd__run__subcmd__off_wake"
+                ;;
             tracejob__subcmd__run,oom_kill)
                 cmd="tracejob__subcmd__run__subcmd__oom_kill"
                 ;;
@@ -358,7 +361,7 @@ _tracejob() {
             return 0
             ;;
         tracejob__subcmd__run)
-            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --where --columns --sort --top --root --dataset --output --help --agent --agent-ca --agent-cert --agent-key cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
+            opts="-f -o -h --file --pid --container --cgroup --host --duration --max-events --interval --ring --where --columns --sort --top --root --dataset --output --help --agent --agent-ca --agent-cert --agent-key cpu_distribution cpu_profile exec interrupts locks_kernel locks_user malloc off_cpu off_wake oom_kill open page_fault rss run_queue syscall_count tcp_connect tcp_drop tcp_life tcp_retransmit throttle time_budget"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1170,6 +1173,100 @@ _tracejob() {
                     ;;
                 --dataset)
                     COMPREPLY=($(compgen -W "off_cpu" -- "${cur}"))
+                    return 0
+                    ;;
+                --ring)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tracejob__subcmd__run__subcmd__off_wake)
+            opts="-o -h --min-wait --pid --container --cgroup --host --duration --max-events --interval --where --columns --sort --top --root --output --help --dataset --ring --agent --agent-ca --agent-cert --agent-key"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --min-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-events)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sort)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dataset)
+                    COMPREPLY=($(compgen -W "off_wake" -- "${cur}"))
                     return 0
                     ;;
                 --ring)
