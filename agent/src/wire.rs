@@ -3,6 +3,7 @@
 use super::limits::{ID_BYTES, LABEL_BYTES, LABEL_COLUMNS, OPTIONS_BYTES, PATH_BYTES, TARGETS};
 use engine::{
     Account, Budget, Change, Check, Clock, Ended, Labels, Limits, Request, Selector, Target,
+    UserStacks,
 };
 use prost::Message;
 use proto::v1::{self, stream_events_response::Item};
@@ -404,7 +405,24 @@ pub(crate) fn account(account: &Account) -> v1::Account {
         late_rows: 0,
         untraced: account.untraced.reasons.clone(),
         untraced_count: account.untraced.count,
+        user_stacks: user_stacks(account.user_stacks),
     }
+}
+
+/// Returns the numbers of user stacks; `None` without any.
+fn user_stacks(stacks: UserStacks) -> Option<v1::UserStacks> {
+    let UserStacks {
+        delivered,
+        truncated,
+        empty,
+        short,
+    } = stacks;
+    (delivered > 0).then_some(v1::UserStacks {
+        delivered,
+        truncated,
+        empty,
+        short,
+    })
 }
 
 /// Returns the losses between two accounts of the same trace; `None` without losses.

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod codegen;
 mod condition;
 pub(crate) mod describe;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod job;
 pub(crate) mod list;

@@ -1,7 +1,7 @@
 //! Entry points of fuzz targets (`fuzz/`): readers and writers of untrusted text. They are no public interface.
 
 use crate::{
-    command::job,
+    command::{diff, job},
     show::{
         render::{Csv, Json, Output as _, Wall, escaped},
         sink::Sink,
@@ -21,6 +21,11 @@ pub fn trace_job(text: &str) {
     if let Err(error) = job::parse(text, "job.yaml") {
         assert!(!format!("{error:#}").is_empty());
     }
+}
+
+/// Reads a pprof profile and renders its difference with itself, which must be none.
+pub fn profile(data: &[u8]) {
+    diff::fuzz(data);
 }
 
 /// Escapes text for a terminal; the result must be one printable line.

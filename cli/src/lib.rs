@@ -16,7 +16,7 @@ mod usage;
 use anyhow::Result;
 use command::{
     args::{self, Action, CommandLine},
-    cluster, codegen, describe, doctor, list, run, version,
+    cluster, codegen, describe, diff, doctor, list, run, version,
 };
 use engine::Reason;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -62,6 +62,7 @@ fn act(requested: CommandLine) -> Result<ExitCode> {
     match action {
         Action::List { json } => list::list(json, agent)?,
         Action::Describe { tracer, json } => describe::describe(&tracer, json, agent)?,
+        Action::Diff(args) => diff::diff(&args)?,
         Action::Doctor { json } => return doctor::doctor(json, agent),
         Action::Run(run) => return run::run(*run, agent),
         Action::Version { json } => version::version(json)?,

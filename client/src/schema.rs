@@ -187,6 +187,8 @@ fn column(message: &v1::Column, known: Option<&Column>) -> Result<Column, String
         role: role(message.role()),
         wide: known.is_some_and(|column| column.wide),
         spare: known.is_some_and(|column| column.spare),
+        on_top: known.is_some_and(|column| column.on_top),
+        part: known.and_then(|column| column.part),
         // Received rows are decoded.
         place: None,
     })

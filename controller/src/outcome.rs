@@ -394,6 +394,8 @@ mod tests {
             role,
             wide: false,
             spare: false,
+            on_top: false,
+            part: None,
             place: None,
         };
         let unit = tracers::Unit::None;
@@ -451,6 +453,8 @@ mod tests {
                 role,
                 wide: false,
                 spare: false,
+                on_top: false,
+                part: None,
                 place: None,
             };
             let columns = [

@@ -24,6 +24,8 @@ pub struct Account {
     /// Stacks that were to be unwound from a copy, and were not, or not up to their outermost frame. Their events are delivered, in rows with
     /// the stack by frame pointers or with the innermost frames.
     pub stacks_not_unwound: u64,
+    /// Quality of the delivered user stacks.
+    pub user_stacks: UserStacks,
     /// Runs of a program that the kernel skipped, because the program was already running on that CPU: for another task that was preempted
     /// (fentry and fexit always, tracepoints since Linux 7.0), or below an interrupt.
     /// Each skipped run may be an event that no counter contains; the number of selected events among them is unknown.
@@ -64,6 +66,66 @@ impl Untraced {
         if self.reasons.len() < REASONS_MAX {
             self.reasons.push(reason);
         }
+    }
+}
+
+/// Numbers of delivered events by the user stacks of their rows. Stacks without names are not counted, because their depth is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserStacks {
+    /// All of them.
+    pub delivered: u64,
+    /// Stacks with the maximum depth.
+    pub truncated: u64,
+    /// Stacks without frames: of kernel threads, and stacks that found no room.
+    pub empty: u64,
+    /// Stacks with one or two frames.
+    pub short: u64,
+}
+
+impl UserStacks {
+    /// Fewest frames of a stack that is not short: the function, `main` and the start of the program.
+    const LEAST: usize = 3;
+    /// Fewest stacks with frames of which a share is worth a message.
+    const ENOUGH: u64 = 10;
+    /// Lowest share of short stacks that is worth a message, in percent.
+    const MANY: u64 = 10;
+
+    /// Adds stacks of this depth, of which `most` is the maximum.
+    pub(crate) fn count(&mut self, depth: usize, most: usize, events: u64) {
+        let some = |which: bool| if which { events } else { 0 };
+        self.add(Self {
+            delivered: events,
+            truncated: some(depth >= most),
+            empty: some(depth == 0),
+            short: some((1..Self::LEAST).contains(&depth)),
+        });
+    }
+
+    /// Adds the numbers of other stacks.
+    pub fn add(&mut self, other: Self) {
+        let Self {
+            delivered,
+            truncated,
+            empty,
+            short,
+        } = other;
+        for (sum, number) in [
+            (&mut self.delivered, delivered),
+            (&mut self.truncated, truncated),
+            (&mut self.empty, empty),
+            (&mut self.short, short),
+        ] {
+            *sum = sum.saturating_add(number);
+        }
+    }
+
+    /// Returns the share of short stacks among those with frames, in percent; `None` if it is too small to matter.
+    pub fn short_percent(&self) -> Option<u64> {
+        let some = self.delivered.saturating_sub(self.empty);
+        let share = u128::from(self.short) * 100 / u128::from(some.max(1));
+        // A share is not greater than the whole, unless an agent sent the numbers.
+        let share = share.min(100) as u64;
+        (some >= Self::ENOUGH && share >= Self::MANY).then_some(share)
     }
 }
 
@@ -179,5 +241,47 @@ impl Account {
     pub fn balanced(&self) -> bool {
         let left_out = self.filtered + self.beyond_limit + self.sampled;
         self.produced == self.delivered + left_out + self.lost.total()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_stacks_are_counted_by_depth_and_their_events() {
+        let mut stacks = UserStacks::default();
+        for (depth, events) in [(0, 5), (1, 20), (2, 1), (3, 100), (127, 7)] {
+            stacks.count(depth, 127, events);
+        }
+        let expected = UserStacks {
+            delivered: 133,
+            truncated: 7,
+            empty: 5,
+            short: 21,
+        };
+        assert_eq!(stacks, expected);
+        // 21 of the 128 with frames.
+        assert_eq!(stacks.short_percent(), Some(16));
+    }
+
+    #[test]
+    fn few_short_stacks_and_those_of_kernel_threads_do_not_matter() {
+        let of = |delivered, empty, short| {
+            let stacks = UserStacks {
+                delivered,
+                empty,
+                short,
+                truncated: 0,
+            };
+            stacks.short_percent()
+        };
+        assert_eq!(of(0, 0, 0), None);
+        assert_eq!(of(1000, 1000, 0), None);
+        assert_eq!(of(9, 0, 9), None);
+        assert_eq!(of(100, 0, 9), None);
+        assert_eq!(of(100, 0, 10), Some(10));
+        assert_eq!(of(1100, 1000, 38), Some(38));
+        assert_eq!(of(10, 0, u64::MAX), Some(100));
     }
 }

@@ -35,7 +35,7 @@ pub mod selftest;
 mod source;
 mod stage;
 
-pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced};
+pub use account::{Account, BpfCost, Cost, Ended, Lost, Untraced, UserStacks};
 pub use clock::Clock;
 pub use doctor::{Check, Verdict};
 pub use error::{Error, Reason};

@@ -1,7 +1,7 @@
 //! Reads the rows and the account of a loaded tracer. Each source of rows has its own file in `source`.
 
 use crate::{
-    Account, Error, Lost, bpf,
+    Account, Error, Lost, UserStacks, bpf,
     cpus::possible_cpus,
     load::Loaded,
     source::{
@@ -10,6 +10,7 @@ use crate::{
         ring::{Bell, Ring},
         sieve::Sieve,
     },
+    stage::stacks::Depths,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracers::{Batch, Dataset, LABELS, Left, control::Counters};
@@ -182,10 +183,10 @@ impl Reader {
         Ok(sieve.early(table, rows.of_reading()))
     }
 
-    /// Removes the rows of a table that are filtered by names and labels.
-    pub(crate) fn named_table(&mut self, dataset: usize, table: Batch) -> Batch {
+    /// Removes the rows of a table that are filtered by names and labels. `depths` are those of its user stacks.
+    pub(crate) fn named_table(&mut self, dataset: usize, table: Batch, depths: &Depths) -> Batch {
         match self.sieves.get_mut(dataset) {
-            Some(sieve) => sieve.late_table(table),
+            Some(sieve) => sieve.late_table(table, depths),
             None => table,
         }
     }
@@ -226,6 +227,15 @@ impl Reader {
             accounts: 0,
         });
         runs
+    }
+
+    /// Returns the numbers of delivered user stacks of all datasets.
+    fn user_stacks(&self) -> UserStacks {
+        let mut all = UserStacks::default();
+        self.sieves
+            .iter()
+            .for_each(|sieve| all.add(sieve.user_stacks()));
+        all
     }
 
     /// Returns the account of all datasets after its programs have been detached.
@@ -284,6 +294,7 @@ impl Reader {
             stacks_missing,
             stacks_truncated,
             stacks_not_unwound: stacks_not_copied,
+            user_stacks: self.user_stacks(),
             missed_runs: skipped.saturating_sub(taken_over.saturating_sub(given_back)),
             untraced: self.loaded.untraced(),
             ..Account::default()

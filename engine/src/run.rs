@@ -406,8 +406,8 @@ impl Worker {
         let stages = &mut stages[dataset];
         let rows = stages.batch_rows(&reader.loaded);
         let found = reader.drain(rows, |loaded, sieve, batch| {
-            let rows = stages.resolve(batch, loaded, deadline)?;
-            let mut rows = sieve.late_events(labels::label(selection, rows));
+            let (rows, depths) = stages.resolve(batch, loaded, deadline)?;
+            let mut rows = sieve.late_events(labels::label(selection, rows), &depths);
             if rows.rows() == 0 {
                 return Ok(());
             }

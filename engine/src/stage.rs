@@ -7,7 +7,7 @@ use crate::{
     load::Loaded,
 };
 use kernel_enum::KernelEnum;
-use stacks::Stacks;
+use stacks::{Depths, Stacks};
 use std::{ffi::OsString, time::Instant};
 use tracers::{Batch, Column, Form, Kind, Naming};
 pub(crate) use unwound::{Counts as UnwoundCounts, MEMORY_BYTES as UNWOUND_BYTES};
@@ -135,13 +135,13 @@ impl Stages {
         self.stacks.unwound()
     }
 
-    /// Processes rows.
+    /// Processes rows. Returns the depths of their user stacks too.
     pub(crate) fn resolve(
         &mut self,
         mut batch: Batch,
         loaded: &Loaded,
         mut deadline: Instant,
-    ) -> Result<Batch, Error> {
+    ) -> Result<(Batch, Depths), Error> {
         // Otherwise the first events, and those after a pause, would have no names.
         if self.form == Form::Events && self.stacks.symbolizer().worker().is_none() {
             deadline += SYMBOLS_STARTING;
@@ -155,7 +155,7 @@ impl Stages {
             kernel_address::resolve(&mut batch, *column, self.stacks.symbolizer());
         }
         if self.stacks.columns() == 0 {
-            return Ok(batch);
+            return Ok((batch, Depths::default()));
         }
         let room = match self.form {
             Form::Table => stacks::Room {

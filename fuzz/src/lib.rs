@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 15] = [
     target("kallsyms", symbols::fuzzing::kallsyms),
     target("perf_map", symbols::fuzzing::perf_map),
     target("process", symbols::fuzzing::process_texts),
+    target("profile", tracejob::fuzzing::profile),
     target("records", records),
     target("request", agent::fuzzing::request),
     target("system", system),

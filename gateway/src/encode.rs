@@ -303,7 +303,7 @@ fn account_json(account: &v1::Account) -> Value {
         .iter()
         .map(|reason| shown(reason))
         .collect();
-    json!({
+    let mut object = json!({
         "produced": account.produced,
         "delivered": account.delivered,
         "filtered": account.filtered,
@@ -322,7 +322,14 @@ fn account_json(account: &v1::Account) -> Value {
             "bpf_ns": time(cost.bpf), "bpf_runs": cost.bpf_runs, "bpf_measured": cost.bpf_measured,
             "reader_ns": time(cost.reader), "kernel_bytes": cost.kernel_bytes,
         },
-    })
+    });
+    if let Some(stacks) = account.user_stacks {
+        object["user_stacks"] = json!({
+            "delivered": stacks.delivered, "truncated": stacks.truncated,
+            "empty": stacks.empty, "short": stacks.short,
+        });
+    }
+    object
 }
 
 fn node(node: &v1::NodeAccount) -> Value {

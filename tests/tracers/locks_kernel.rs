@@ -10,7 +10,8 @@ use tests::{Trace, Workload, needs, sum};
 const CONFORMANCE: Entry = Entry {
     identity: Identity::of_process("pid"),
     // What runs on another CPU may hold a spin lock that the process takes.
-    besides: 10,
+    only: &[("lock", "mutex")],
+    besides: 2,
     unit: 20,
     ..Entry::of("locks_kernel", "contend 1 {}", Expects::Count(1))
 };

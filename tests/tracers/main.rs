@@ -18,6 +18,7 @@ mod locks_kernel;
 mod locks_user;
 mod malloc;
 mod off_cpu;
+mod off_wake;
 mod oom_kill;
 mod open;
 mod page_fault;

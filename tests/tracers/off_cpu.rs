@@ -69,9 +69,38 @@ fn options_leave_out_short_waits_and_preemptions() {
     }
 }
 
+#[test]
+fn a_condition_selects_waits_by_their_reason() {
+    needs!("off_cpu");
+    let steps = "comm a_waiter , nanosleep 20 5 , futex-waits 20 10 , burn 50";
+    let (outcome, _) = traced(&["--where", "reason == lock"], steps);
+    let rows = of(&outcome, "a_waiter");
+    // A thread that gets its CPU back after the timeout only does not sleep.
+    let waits = sum(&rows, "waits");
+    assert!((8..=10).contains(&waits), "{rows:?}");
+    for row in rows {
+        assert_eq!(row["reason"], "lock");
+    }
+    assert!(outcome.account().filtered >= 5, "{}", outcome.account().raw);
+}
+
 /// Names of functions, which the test kernels have not.
 mod here {
     use super::*;
+
+    #[test]
+    fn a_stack_has_the_weight_of_its_time() {
+        needs!("off_cpu");
+        let path = std::env::temp_dir().join(format!("off-cpu-{}", std::process::id()));
+        let folded = format!("folded={}", path.display());
+        let (outcome, _) = traced(&["-o", &folded], "comm a_sleeper , nanosleep 20 5");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let weights = text.lines().map(|line| line.rsplit_once(' ').unwrap().1);
+        let weights: u64 = weights.map(|weight| weight.parse::<u64>().unwrap()).sum();
+        let all: Vec<&Value> = outcome.rows.iter().collect();
+        assert_eq!(weights, sum(&all, "total_ns"), "{text}");
+    }
 
     #[test]
     fn a_sleep_is_a_wait_of_its_stack() {

@@ -2,7 +2,7 @@
 
 use crate::conformance::{Entry, Expects, Identity, conforms};
 use serde_json::Value;
-use tests::{Outcome, Trace, Workload, needs, sum};
+use tests::{Cgroup, Outcome, Trace, Workload, needs, sum};
 
 /// The entry of the conformance suite: a sleep, a wake-up and a run are three changes.
 const CONFORMANCE: Entry = Entry {
@@ -78,6 +78,59 @@ fn sleeps_are_timers() {
 }
 
 #[test]
+fn waits_in_futex_are_locks() {
+    needs!("time_budget");
+    let (outcome, _) = traced("futex-waits 50 10");
+    mostly(&outcome, "lock_ns", 500_000_000);
+}
+
+#[test]
+fn reads_of_a_socket_are_waits_for_the_network() {
+    needs!("time_budget");
+    let (outcome, _) = traced("receive-nothing 50 10");
+    mostly(&outcome, "network_ns", 500_000_000);
+}
+
+#[test]
+fn polls_are_waits_for_work() {
+    needs!("time_budget");
+    let (outcome, _) = traced("poll-nothing 50 10");
+    mostly(&outcome, "work_ns", 500_000_000);
+}
+
+#[test]
+fn page_faults_are_waits_for_memory() {
+    needs!("time_budget");
+    let (outcome, _) = traced("wait-for-page 50 10");
+    let rows: Vec<&Value> = outcome.rows.iter().collect();
+    // The other thread sleeps meanwhile.
+    for part in ["memory_ns", "timer_ns"] {
+        assert!(sum(&rows, part) >= 500_000_000, "{part}: {rows:?}");
+    }
+}
+
+#[test]
+fn a_cpu_quota_throttles() {
+    needs!("time_budget");
+    let group = Cgroup::with_cpu_quota(20_000, 100_000);
+    let mut workload = Workload::behind_gate("time-of burn 100");
+    group.add(workload.pid());
+    let trace = Trace::of("time_budget").of_process(&workload).start();
+    let report = workload.finish();
+    let outcome = trace.finish();
+    outcome.complete();
+    let rows: Vec<&Value> = outcome.rows.iter().collect();
+    let number = |key: &str| report.number(key);
+    let waited = number("wall_ns").saturating_sub(number("cpu_ns"));
+    // 20 ms in each 100 ms: the rest of four periods, of which the first may have begun before.
+    let throttled = sum(&rows, "throttled_ns");
+    assert!(
+        (250_000_000..=waited + 20_000_000).contains(&throttled),
+        "{throttled} of {waited}: {rows:?}"
+    );
+}
+
+#[test]
 fn cpu_time_is_user_and_kernel_time_of_all_threads() {
     needs!("time_budget");
     let (outcome, _) = traced("threads 2 burn 400");
@@ -108,4 +161,32 @@ fn threads_that_share_a_cpu_wait_in_its_run_queue() {
     let rows: Vec<&Value> = outcome.rows.iter().collect();
     // Two of three wait while one runs: 150 ms × (2 + 2 + …) ≈ 2 × 450 ms, and the last ones alone less.
     assert!(sum(&rows, "run_queue_ns") >= 500_000_000, "{rows:?}");
+}
+
+/// A disk, which the test kernels have not.
+mod here {
+    use super::*;
+
+    #[test]
+    fn fsync_is_a_wait_for_the_disk() {
+        needs!("time_budget");
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let path = folder.join(format!("time-budget-{}", std::process::id()));
+        let steps = format!("time-of sync-file {} 100", path.display());
+        let mut workload = Workload::behind_gate(&steps);
+        let trace = Trace::of("time_budget").of_process(&workload).start();
+        let report = workload.finish();
+        let outcome = trace.finish();
+        outcome.complete();
+        let rows: Vec<&Value> = outcome.rows.iter().collect();
+        let number = |key: &str| report.number(key);
+        // What is neither CPU time nor spent in the run queue.
+        let blocked = number("wall_ns") - number("cpu_ns") - number("waited_ns");
+        let (disk, lock) = (sum(&rows, "disk_ns"), sum(&rows, "lock_ns"));
+        // Reads of the program's file are waits for the disk too.
+        assert!(
+            disk >= blocked / 10 * 7 && disk > lock && blocked > 0,
+            "{disk} of {blocked}: {rows:?}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use crate::fields::{doc, named, required_doc, shared_derives};
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, DeriveInput, Error, Field,
+    Attribute, DeriveInput, Error, Field, LitStr,
     parse::{Parse, ParseStream},
     spanned::Spanned,
 };
@@ -143,6 +143,8 @@ struct Parsed {
     role: Role,
     wide: bool,
     spare: bool,
+    on_top: bool,
+    part: Option<LitStr>,
     doc: String,
 }
 
@@ -180,10 +182,12 @@ pub(crate) fn expand(Chosen(chosen): Chosen, mut input: DeriveInput) -> syn::Res
     let columns = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let (ty, about, wide) = (&f.field.ty, &f.doc, f.wide);
         let spare = f.spare.then(|| quote!(.spare()));
+        let on_top = f.on_top.then(|| quote!(.on_top()));
+        let part = f.part.as_ref().map(|command| quote!(.part(#command)));
         let ident = &f.field.ident;
         let column = ident.as_ref().map(Ident::to_string);
         let role = format_ident!("{}", format!("{:?}", f.role));
-        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide).at(core::mem::offset_of!(#name, #ident))#spare, out);)
+        quote!(<#ty as crate::Cell>::columns(crate::Column::of(#column, #about, crate::Role::#role, #wide).at(core::mem::offset_of!(#name, #ident))#spare #on_top #part, out);)
     });
     let cells = fields.iter().filter(|f| !padding(&f.field)).map(|f| {
         let ident = &f.field.ident;
@@ -331,12 +335,19 @@ fn parse(field: Field) -> syn::Result<Parsed> {
     if roles.next().is_some() {
         return Err(Error::new_spanned(&field, "a column has one role"));
     }
-    let (wide, spare) = (has(&field.attrs, "wide"), has(&field.attrs, "spare"));
+    let part = { field.attrs.iter() }
+        .find(|attr| attr.path().is_ident("part"))
+        .map(|attr| attr.parse_args::<LitStr>())
+        .transpose()?;
+    let wide = has(&field.attrs, "wide") || part.is_some();
+    let (spare, on_top) = (has(&field.attrs, "spare"), has(&field.attrs, "on_top"));
     Ok(Parsed {
         field,
         role,
         wide,
         spare,
+        on_top,
+        part,
         doc,
     })
 }
@@ -354,6 +365,8 @@ fn strip(input: &mut DeriveInput) {
         field.attrs.retain(|attr| {
             !attr.path().is_ident("wide")
                 && !attr.path().is_ident("spare")
+                && !attr.path().is_ident("on_top")
+                && !attr.path().is_ident("part")
                 && !ROLES.iter().any(|(name, _)| attr.path().is_ident(name))
         });
     }

@@ -17,6 +17,8 @@ mod program;
 ///
 /// Field attributes: `#[key]`, `#[count]`, `#[sum]`, `#[gauge]`, `#[max]`, `#[min]`, `#[last]`, `#[histogram]` give the column's role;
 /// `#[wide]` leaves it out of the ordinary table, and `#[spare]` out of a narrow one: other columns then show their whole values.
+/// `#[on_top]` is of stacks and a name that are drawn on top of the other stacks.
+/// `#[part("COMMAND")]` is of the parts of a whole: a table shows them together, and names the command that shows more of the largest one.
 /// Without a `#[key]` rows are events, and go through a ring. With one they are a table that the kernel keeps for each CPU:
 /// the keys come first, and `NameKey` and `NameValue` are its map's key and value.
 /// `#[event(shared)]` keeps one table for all CPUs, whose values go up and down.

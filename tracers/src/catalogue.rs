@@ -24,6 +24,7 @@ catalogue! {
     locks_user::LocksUser,
     malloc::Malloc,
     off_cpu::OffCpu,
+    off_wake::OffWake,
     oom_kill::OomKill,
     open::Open,
     page_fault::PageFault,

@@ -165,6 +165,7 @@ kinds! {
     unknown: Unknown { basic: Option<Basic> },
     unsigned: Unsigned,
     user_stack: UserStack,
+    wait_reason: WaitReason,
 }
 
 #[cfg(feature = "user")]

@@ -3,8 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_PID, TASK_TGID, Visit, add, add_duration, book,
-    calls, comm, current, is_exiting, is_on_cpu, now, rows, sample, selected, selected_task,
-    task_selected, visit,
+    calls, comm, current, is_exiting, is_on_cpu, now, rows, sample, selected, task_selected, visit,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{

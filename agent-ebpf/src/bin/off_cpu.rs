@@ -4,14 +4,15 @@
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, TakenStack, UNWIND, Visit, add, book,
     calls, comm, count, counter, current_comm, current_tgid, is_on_cpu, kernel_stack,
-    kernel_stack_of, now, rows, sample, selected, taken_stack, thread_state, visit,
+    kernel_stack_of, now, rows, sample, selected, taken_stack, thread_state, typed_current, visit,
+    waits_for,
 };
 use aya_ebpf::{
     Global,
     programs::{FExitContext, RawTracePointContext},
 };
 use tracers::{
-    Pid, Target, Text16, ThreadState, Unwind, UserStack,
+    Pid, Target, Text16, ThreadState, Unwind, UserStack, WaitReason,
     off_cpu::{OffCpuKey, OffCpuValue},
     program,
 };
@@ -148,6 +149,15 @@ fn each_task(ctx: &IteratorContext) {
     });
 }
 
+/// What a thread in this state waits for.
+#[inline(always)]
+fn reason(task: *const u8, state: ThreadState) -> Result<WaitReason, i32> {
+    match state {
+        ThreadState::RUNNING => Ok(WaitReason::CPU),
+        _ => Ok(WaitReason::of(waits_for(task)?)),
+    }
+}
+
 /// A thread that waits when the trace begins.
 #[inline(always)]
 fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
@@ -167,11 +177,11 @@ fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
         key: OffCpuKey {
             pid: Pid(TASK_TGID.read(task)?),
             state,
+            reason: reason(task, state)?,
             comm: Text16(comm(TASK_COMM.of(task))?),
             user_stack: UserStack(0),
             kernel_stack: kernel_stack_of(task),
             target,
-            _pad: 0,
         },
     };
     CALLS.begin_new(visit.key, &wait).map(|()| false)
@@ -199,11 +209,11 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
         key: OffCpuKey {
             pid: Pid(pid),
             state,
+            reason: reason(typed_current(), state)?,
             comm: Text16(current_comm()),
             user_stack: stack.stack,
             kernel_stack: kernel_stack(ctx, 0),
             target,
-            _pad: 0,
         },
     };
     CALLS.begin(&wait).map(|()| false)

@@ -3,8 +3,8 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, Visit, add, add_duration, book, calls,
-    comm, current, current_tgid, is_on_cpu, now, rows, sample, selected, selected_task,
-    task_selected, thread_state, visit,
+    comm, current, current_tgid, is_on_cpu, now, rows, sample, selected, task_selected,
+    thread_state, visit,
 };
 use aya_ebpf::{
     Global, helpers::generated::bpf_get_smp_processor_id, programs::RawTracePointContext,

@@ -7,8 +7,8 @@
 use agent_ebpf::{
     GROUP_THROTTLED_TIME, IteratorContext, Loss, Switch, TASK_COMM, TASK_GROUP_LEADER, TASK_PID,
     TASK_TGID, Visit, add, book, calls, comm, current, is_exiting, is_on_cpu, kernel_fields,
-    limited_group, masked, now, rows, selected, selected_task, task_selected, thread_state,
-    typed_current, visit, waits_for,
+    limited_group, masked, now, rows, selected, task_selected, thread_state, typed_current, visit,
+    waits_for,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracers::{

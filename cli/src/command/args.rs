@@ -8,13 +8,13 @@ pub(crate) use command::{
 };
 
 use crate::{
-    command::describe::flag,
+    command::{describe::flag, diff::Diff},
     show::{output::OutputArg, view::ViewArgs},
     source::remote::{Address, Files, Place},
     usage::{self, Usage},
 };
 use anyhow::Result;
-use clap::ArgMatches;
+use clap::{ArgMatches, parser::ValueSource};
 use clap_complete::Shell;
 use engine::Selector;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -43,6 +43,8 @@ pub(crate) enum Action {
         /// Whether to print JSON.
         json: bool,
     },
+    /// `diff`: the difference of two profiles.
+    Diff(Diff),
     /// `doctor`: what this machine lacks.
     Doctor {
         /// Whether to print JSON.
@@ -111,6 +113,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
             tracer: string(m, "tracer"),
             json: json(m),
         },
+        Some(("diff", m)) => Action::Diff(local_diff(m)?),
         Some(("doctor", m)) => Action::Doctor { json: json(m) },
         Some(("version", m)) => Action::Version { json: json(m) },
         Some(("run", m)) => Action::Run(Box::new(run(m)?)),
@@ -123,10 +126,33 @@ pub(crate) fn parse(line: &[OsString]) -> Result<CommandLine> {
         }
         _ => return Err(Usage("a command is required; see `tracejob --help`".to_owned()).into()),
     };
-    Ok(CommandLine {
-        action,
-        agent: agent(&matches)?,
-    })
+    let agent = match action {
+        Action::Diff(_) => None,
+        _ => agent(&matches)?,
+    };
+    Ok(CommandLine { action, agent })
+}
+
+/// Arguments of `diff` on this machine.
+fn local_diff(m: &ArgMatches) -> Result<Diff, Usage> {
+    // The variable TRACEJOB_AGENT applies to other commands.
+    if m.value_source("agent") == Some(ValueSource::CommandLine) {
+        let message = "diff reads files on this machine and has no option --agent";
+        return Err(Usage(message.to_owned()));
+    }
+    Ok(diff_args(m))
+}
+
+/// Arguments of `diff`.
+pub(crate) fn diff_args(m: &ArgMatches) -> Diff {
+    let path = |id| m.get_one::<PathBuf>(id).cloned().unwrap_or_default();
+    Diff {
+        before: path("before"),
+        after: path("after"),
+        output: m.get_one("output").cloned(),
+        top: m.get_one::<u32>("top").map(|top| *top as usize),
+        sample: m.get_one("sample").cloned(),
+    }
 }
 
 /// Returns the agent of `--agent`, for every command.
@@ -188,6 +214,7 @@ pub(crate) fn view(m: &ArgMatches) -> ViewArgs {
         columns: names("columns"),
         sort: names("sort"),
         top: m.get_one::<u32>("top").map(|top| *top as usize),
+        root: names("root"),
     }
 }
 

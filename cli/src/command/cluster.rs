@@ -14,7 +14,7 @@ mod selector;
 
 pub(crate) use complete::script;
 
-use crate::source::cluster::Cluster;
+use crate::{command::diff, source::cluster::Cluster};
 use anyhow::Result;
 use args::{Action, CommandLine};
 use std::{
@@ -60,6 +60,7 @@ pub(crate) fn act(line: &[OsString]) -> Result<ExitCode> {
                 io::stdout().write_all(message.as_bytes())?;
             }
         }
+        Action::Diff(args) => diff::diff(&args)?,
         Action::Doctor => return doctor::doctor(&access),
         Action::Version => {
             let message = format!("kubectl-tracejob {}\n", env!("CARGO_PKG_VERSION"));

@@ -4,7 +4,7 @@ use crate::{
     show::render::{count, plural, size, span},
     source::remote::{Beside, Gaps, Node, State},
 };
-use engine::{Account, BpfCost, Cost, Ended};
+use engine::{Account, BpfCost, Cost, Ended, UserStacks};
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 
@@ -70,6 +70,7 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         stacks_missing,
         stacks_truncated,
         stacks_not_unwound,
+        user_stacks,
         missed_runs,
         untraced,
         elapsed,
@@ -176,6 +177,11 @@ pub(crate) fn account_text(account: &Account, rows: Rows, beside: &Beside) -> St
         out.push_str(&format!(
             "{} not unwound from a copy to the outermost frame: the ring was full (`--ring 8MiB`), or code has no unwind tables.\n",
             plural(*stacks_not_unwound, "stack")
+        ));
+    }
+    if let Some(percent) = user_stacks.short_percent() {
+        out.push_str(&format!(
+            "{percent} % of user stacks have fewer than three frames: built without frame pointers?\n"
         ));
     }
     if *missed_runs > 0 {
@@ -331,6 +337,7 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         stacks_missing,
         stacks_truncated,
         stacks_not_unwound,
+        user_stacks,
         missed_runs,
         untraced,
         elapsed,
@@ -370,6 +377,17 @@ pub(crate) fn account_json(account: &Account, beside: &Beside) -> serde_json::Va
         "stacks_truncated": stacks_truncated, "stacks_not_unwound": stacks_not_unwound, "missed_runs": missed_runs,
         "elapsed_ns": ns(*elapsed), "cost": costs,
     });
+    if user_stacks.short_percent().is_some() {
+        let UserStacks {
+            delivered,
+            truncated,
+            empty,
+            short,
+        } = user_stacks;
+        account["user_stacks"] = json!({
+            "delivered": delivered, "truncated": truncated, "empty": empty, "short": short,
+        });
+    }
     if untraced.count > 0 {
         account["untraced"] = json!({ "count": untraced.count, "reasons": untraced.reasons });
     }
@@ -505,6 +523,29 @@ mod tests {
         let json = account_json(&account, &Beside::default());
         assert_eq!(json["account"]["complete"], false);
         assert_eq!(json["account"]["untraced"]["count"], 10);
+    }
+
+    #[test]
+    fn short_user_stacks_are_reported_where_they_are_many() {
+        let mut account = account();
+        account.user_stacks = UserStacks {
+            delivered: 1100,
+            truncated: 1,
+            empty: 100,
+            short: 380,
+        };
+        let text = account_text(&account, Rows::of(2, None), &Beside::default());
+        let line =
+            "38 % of user stacks have fewer than three frames: built without frame pointers?";
+        assert_eq!(text.lines().nth(1), Some(line), "{text}");
+        let json = account_json(&account, &Beside::default());
+        let numbers = json!({ "delivered": 1100, "truncated": 1, "empty": 100, "short": 380 });
+        assert_eq!(json["account"]["user_stacks"], numbers);
+        account.user_stacks.short = 99;
+        let text = account_text(&account, Rows::of(2, None), &Beside::default());
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let json = account_json(&account, &Beside::default());
+        assert!(json["account"].get("user_stacks").is_none());
     }
 
     #[test]

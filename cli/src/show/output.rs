@@ -86,12 +86,17 @@ pub(crate) struct OutputArg {
 impl OutputArg {
     /// Parses `FORMAT` or `FORMAT=FILE`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_of(&Format::ALL.map(|(_, format)| format), text)
+    }
+
+    /// Parses `FORMAT` or `FORMAT=FILE` of some formats.
+    pub(crate) fn parse_of(formats: &[Format], text: &str) -> Result<Self, String> {
         let (word, file) = match text.split_once('=') {
             Some((word, file)) => (word, Some(file)),
             None => (text, None),
         };
-        let words = || Format::ALL.iter().map(|(word, _)| *word);
-        let Some((_, format)) = Format::ALL.iter().find(|(known, _)| *known == word) else {
+        let words = || formats.iter().map(|format| format.word());
+        let Some(format) = formats.iter().find(|format| format.word() == word) else {
             let all: Vec<&str> = words().collect();
             return Err(match nearest(word, words()) {
                 Some(near) => format!("did you mean {near}? Formats: {}", all.join(", ")),
@@ -206,12 +211,13 @@ pub(crate) fn open(wanted: &[OutputArg], scene: &Scene<'_>) -> Result<Outputs> {
     let main = scene.datasets[chosen];
     check(wanted, main)?;
     check_view(wanted, &scene.view)?;
+    let root = scene.view.root_places(&main).map_err(Usage)?;
     let (views, sentence) = scene.views(chosen)?;
     let mut outputs = Vec::new();
     for arg in wanted {
         let shows_all = scene.dataset.is_none() && !arg.format.is_of_one_dataset();
         let only = (!shows_all).then_some(chosen);
-        outputs.push((open_one(arg, scene, &views, chosen, only)?, only));
+        outputs.push((open_one(arg, scene, &views, &root, chosen, only)?, only));
     }
     let on_screen = wanted.iter().any(|arg| arg.file.is_none()) && io::stdout().is_terminal();
     if !on_screen && !scene.command && may_redraw(&io::stderr()) {
@@ -308,11 +314,15 @@ fn check(wanted: &[OutputArg], main: Shape<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Rejects a view for outputs of stacks.
-fn check_view(wanted: &[OutputArg], view: &ViewArgs) -> Result<(), Usage> {
+/// Rejects options that an output of stacks does not have, and those that only such an output has.
+pub(crate) fn check_view(wanted: &[OutputArg], view: &ViewArgs) -> Result<(), Usage> {
     let picture = wanted.iter().find(|arg| arg.format.needs_stacks());
-    match picture.filter(|_| !view.is_empty()) {
+    match picture {
+        None if !view.root.is_empty() => Err(Usage(
+            "--root is an option of -o folded, flamegraph=FILE and pprof=FILE".to_owned(),
+        )),
         None => Ok(()),
+        Some(_) if !view.selects_rows() => Ok(()),
         Some(arg) => Err(Usage(format!(
             "-o {} aggregates all rows by stack: remove --columns, --sort and --top; --where selects rows",
             arg.format.word()
@@ -325,6 +335,7 @@ fn open_one(
     arg: &OutputArg,
     scene: &Scene<'_>,
     views: &[RowView],
+    root: &[usize],
     chosen: usize,
     only: Option<usize>,
 ) -> Result<Box<dyn Output>> {
@@ -384,9 +395,12 @@ fn open_one(
             let columns = view.columns(columns);
             viewed(Box::new(Csv::new(&columns, intervals, to)))
         }
-        Format::Folded => Box::new(Folded::new(columns, to)),
-        Format::Flamegraph => Box::new(Flamegraph::new(columns, format!("{tracer}: {title}"), to)),
-        Format::Pprof => Box::new(Pprof::new(columns, to)),
+        Format::Folded => Box::new(Folded::new(columns, to).with_root(root)),
+        Format::Flamegraph => {
+            let title = format!("{tracer}: {title}");
+            Box::new(Flamegraph::new(columns, title, to).with_root(root))
+        }
+        Format::Pprof => Box::new(Pprof::new(columns, to).with_root(root)),
     })
 }
 
@@ -418,6 +432,8 @@ mod tests {
             role: Role::None,
             wide: false,
             spare: false,
+            on_top: false,
+            part: None,
             place: None,
         }];
         let shape = |name, form| Shape {

@@ -3,12 +3,14 @@
 mod csv;
 #[cfg(test)]
 mod fixture;
+mod fold;
 mod grid;
 #[cfg(test)]
 mod hostile;
 mod human;
 mod json;
 mod layout;
+mod parts;
 mod pprof;
 mod rates;
 mod spark;
@@ -18,13 +20,14 @@ mod table;
 mod viewed;
 
 pub(crate) use self::csv::Csv;
+pub(crate) use fold::Stacks;
 pub(crate) use grid::Palette;
-pub(crate) use human::{count, plural, size, span};
+pub(crate) use human::{count, plural, quantity, size, span};
 pub(crate) use json::Json;
 pub(crate) use layout::in_table;
 pub(crate) use pprof::Pprof;
 pub(crate) use rows::{Wall, escape::escaped};
-pub(crate) use stacks::{Flamegraph, Folded, has_stacks};
+pub(crate) use stacks::{Flamegraph, Folded, draw_difference, has_stacks};
 pub(crate) use status::StatusLine;
 pub(crate) use table::Table;
 pub(crate) use viewed::Viewed;

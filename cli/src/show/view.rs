@@ -7,7 +7,7 @@ mod tests;
 
 use super::shape::Shape;
 use std::{borrow::Cow, cmp::Ordering};
-use tracers::{Batch, Column, Data, Form, Store, Value, column_named, nearest};
+use tracers::{Batch, Column, Data, Form, Role, Store, Value, column_named, nearest};
 
 /// Columns, order and number of rows, as the user gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct ViewArgs {
     pub(crate) sort: Vec<String>,
     /// Number of rows of a table.
     pub(crate) top: Option<usize>,
+    /// Names of columns whose values are the first frames of stacks.
+    pub(crate) root: Vec<String>,
 }
 
 /// View of the rows of a dataset.
@@ -69,6 +71,7 @@ impl From<&crd::Output> for ViewArgs {
             columns: output.columns.clone(),
             sort: output.sort.clone(),
             top: output.top.map(|top| top as usize),
+            root: Vec::new(),
         }
     }
 }
@@ -79,6 +82,31 @@ impl ViewArgs {
         *self == Self::default()
     }
 
+    /// Returns whether columns, order or number of rows are selected.
+    pub(crate) fn selects_rows(&self) -> bool {
+        !self.columns.is_empty() || !self.sort.is_empty() || self.top.is_some()
+    }
+
+    /// Returns the places of the columns of `--root`.
+    ///
+    /// # Errors
+    /// If a name is no column whose values can be frames: the error lists these columns.
+    pub(crate) fn root_places(&self, dataset: &Shape<'_>) -> Result<Vec<usize>, String> {
+        let place = |name: &String| {
+            let found = column_named(dataset.columns, name);
+            found
+                .filter(|at| can_be_root(&dataset.columns[*at]))
+                .ok_or_else(|| {
+                    format!(
+                        "--root: {name:?} is no column of {} that can be a frame; columns: {}",
+                        dataset.name,
+                        names(&[dataset], can_be_root)
+                    )
+                })
+        };
+        self.root.iter().map(place).collect()
+    }
+
     /// Returns these values, with missing ones from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         let list = |own: Vec<String>, other| if own.is_empty() { other } else { own };
@@ -86,6 +114,7 @@ impl ViewArgs {
             columns: list(self.columns, other.columns),
             sort: list(self.sort, other.sort),
             top: self.top.or(other.top),
+            root: list(self.root, other.root),
         }
     }
 
@@ -182,6 +211,17 @@ impl ViewArgs {
         }
         Ok(view)
     }
+}
+
+/// Returns whether values of a column can be frames: identities, and not numbers of events.
+fn can_be_root(column: &Column) -> bool {
+    unordered(column).is_none()
+        && match column.role {
+            Role::None | Role::Key | Role::Last => true,
+            Role::Count | Role::Sum | Role::Max | Role::Min | Role::Gauge | Role::Histogram => {
+                false
+            }
+        }
 }
 
 fn direction(text: &str) -> (&str, Direction) {

@@ -131,10 +131,10 @@ impl Worker {
     /// Adds names and labels to a table.
     fn named(&mut self, at: usize, table: Batch, naming: Duration) -> Result<Batch, Error> {
         let deadline = Instant::now() + naming;
-        let table = self.stages[at].resolve(table, &self.reader.loaded, deadline)?;
+        let (table, depths) = self.stages[at].resolve(table, &self.reader.loaded, deadline)?;
         let mut table = labels::label(&self.selection, table);
         table.dataset = at;
-        Ok(self.reader.named_table(at, table))
+        Ok(self.reader.named_table(at, table, &depths))
     }
 
     /// Returns the last tables that are read before programs are detached. `is_gone`: all targets have ended.

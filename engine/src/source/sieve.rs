@@ -4,6 +4,7 @@
 //! tested when rows have these. Each row of a table stands for events, so a removed row filters its share of them.
 
 use super::Read;
+use crate::{UserStacks, stage::stacks::Depths};
 use tracers::{Batch, Dataset, Filter, LABELS, Left, Role, Value};
 
 /// The filter of one dataset after the kernel side.
@@ -20,6 +21,8 @@ pub(crate) struct Sieve {
     labels: usize,
     events: Events,
     table: Share,
+    /// User stacks of delivered events, or of the last table.
+    user_stacks: UserStacks,
 }
 
 /// Account of the rows of events that were tested with names and labels.
@@ -71,6 +74,7 @@ impl Sieve {
             labels: has.iter().filter(|has| **has).count(),
             events: Events::default(),
             table: Share::default(),
+            user_stacks: UserStacks::default(),
         };
         let limit = max_events.filter(|_| sieve.late.is_none());
         (sieve, early, limit)
@@ -97,9 +101,10 @@ impl Sieve {
         without(table, &kept, &removed)
     }
 
-    /// Removes rows of events with names and labels.
-    pub(crate) fn late_events(&mut self, rows: Batch) -> Batch {
+    /// Removes rows of events with names and labels. `depths` are those of their user stacks.
+    pub(crate) fn late_events(&mut self, rows: Batch, depths: &Depths) -> Batch {
         let Some(filter) = &self.late else {
+            self.count_stacks(0..rows.rows(), depths, |_| 1);
             return rows;
         };
         let (mut kept, mut removed) = filter.sorted(&rows);
@@ -110,19 +115,49 @@ impl Sieve {
         self.events.beyond_limit += beyond.len() as u64;
         self.events.kept += kept.len() as u64;
         removed.extend(beyond);
+        self.count_stacks(kept.iter().map(|row| *row as usize), depths, |_| 1);
         without(rows, &kept, &removed)
     }
 
-    /// Removes rows of a table with names and labels.
-    pub(crate) fn late_table(&mut self, table: Batch) -> Batch {
+    /// Removes rows of a table with names and labels. `depths` are those of its user stacks.
+    pub(crate) fn late_table(&mut self, table: Batch, depths: &Depths) -> Batch {
+        self.user_stacks = UserStacks::default();
+        let count = self.count.map(|count| count + self.labels);
+        let events = |row| match count.map(|count| table.value(count, row)) {
+            Some(Value::Unsigned(n)) => n,
+            _ => 1,
+        };
         let Some(filter) = &self.late else {
+            self.count_stacks(0..table.rows(), depths, events);
             return table;
         };
         let (kept, removed) = filter.sorted(&table);
+        self.count_stacks(kept.iter().map(|row| *row as usize), depths, events);
         let weight = self.weight(&table, &removed, self.labels);
         self.table.kept = self.table.kept.saturating_sub(weight);
         self.table.removed += weight;
         without(table, &kept, &removed)
+    }
+
+    fn count_stacks(
+        &mut self,
+        rows: impl Iterator<Item = usize> + Clone,
+        depths: &Depths,
+        events: impl Fn(usize) -> u64,
+    ) {
+        for column in &depths.columns {
+            for row in rows.clone() {
+                if let Some(Some(depth)) = column.get(row) {
+                    let stacks = &mut self.user_stacks;
+                    stacks.count(usize::from(*depth), depths.most, events(row));
+                }
+            }
+        }
+    }
+
+    /// Returns the numbers of delivered user stacks.
+    pub(crate) fn user_stacks(&self) -> UserStacks {
+        self.user_stacks
     }
 
     /// Returns the sum of the rows' counts. Without a column of counts, each row counts as 1.
@@ -206,11 +241,20 @@ mod tests {
     #[test]
     fn rows_of_events_that_are_removed_late_are_filtered_and_a_limit_counts_the_others() {
         let mut all = sieve("open", "node == ''", Some(4));
-        assert_eq!(all.late_events(rows("open", 3)).rows(), 3);
-        assert_eq!(all.late_events(rows("open", 3)).rows(), 1);
+        assert_eq!(
+            all.late_events(rows("open", 3), &Depths::default()).rows(),
+            3
+        );
+        assert_eq!(
+            all.late_events(rows("open", 3), &Depths::default()).rows(),
+            1
+        );
         assert_eq!(all.so_far(read(6, 5, 0)), read(4, 5, 2));
         let mut none = sieve("open", "node == a", Some(4));
-        assert_eq!(none.late_events(rows("open", 3)).rows(), 0);
+        assert_eq!(
+            none.late_events(rows("open", 3), &Depths::default()).rows(),
+            0
+        );
         assert_eq!(none.so_far(read(3, 5, 0)), read(0, 8, 0));
     }
 
@@ -231,10 +275,44 @@ mod tests {
         ] {
             let mut sieve = sieve("syscall_count", condition, None);
             let early = sieve.early(table(), None);
-            assert_eq!(sieve.late_table(early).rows(), kept, "{condition}");
+            assert_eq!(
+                sieve.late_table(early, &Depths::default()).rows(),
+                kept,
+                "{condition}"
+            );
             for (events, (delivered, filtered)) in [(60, of_all), (6, of_sampled)] {
                 let account = sieve.so_far(read(events, 0, 0));
                 assert_eq!(account, read(delivered, filtered, 0), "{condition}");
+            }
+        }
+    }
+
+    #[test]
+    fn user_stacks_of_kept_rows_are_counted_and_a_table_replaces_the_last_one() {
+        let depths = Depths {
+            most: 127,
+            columns: vec![vec![Some(1), Some(127), None]],
+        };
+        let mut all = sieve("open", "node == ''", Some(4));
+        all.late_events(rows("open", 3), &depths);
+        all.late_events(rows("open", 3), &depths);
+        let counted = |delivered, truncated, short| UserStacks {
+            delivered,
+            truncated,
+            empty: 0,
+            short,
+        };
+        // The limit of 4 ends with the second batch's first row.
+        assert_eq!(all.user_stacks(), counted(3, 1, 2));
+        let columns = find("syscall_count").unwrap().columns();
+        let count = columns.iter().position(|one| one.name == "count");
+        let mut table = rows("syscall_count", 3);
+        table.columns[count.unwrap()] = Data::Unsigned(vec![10, 20, 30]);
+        for condition in ["count > 0", "count > 0 && node == ''"] {
+            let mut sieve = sieve("syscall_count", condition, None);
+            for _ in 0..2 {
+                sieve.late_table(table.clone(), &depths);
+                assert_eq!(sieve.user_stacks(), counted(30, 20, 10), "{condition}");
             }
         }
     }

@@ -164,7 +164,7 @@ impl Stacks {
         }
     }
 
-    /// Replaces hashes by frames. Stacks without room are `[too many frames]`: rows of tables are in descending order.
+    /// Replaces hashes by frames, and returns the depths of user stacks. Stacks without room are `[too many frames]`: rows of tables are in descending order.
     pub(super) fn resolve(
         &mut self,
         mut batch: Batch,
@@ -173,7 +173,7 @@ impl Stacks {
             frames: mut room,
             text_bytes,
         }: Room,
-    ) -> Result<Batch, Error> {
+    ) -> Result<(Batch, Depths), Error> {
         let processes = self.processes(&batch);
         let mut pids: Vec<u32> = processes.clone();
         pids.sort_unstable();
@@ -182,6 +182,10 @@ impl Stacks {
             self.follow(&pids);
         }
         let mut dictionary = Dictionary::default();
+        let mut depths = Depths {
+            most: loaded.depth as usize,
+            columns: Vec::new(),
+        };
         for (column, of) in self.columns.clone() {
             let keys: Vec<Key> = match of {
                 // The kernel is the same for all.
@@ -206,9 +210,16 @@ impl Stacks {
                 ends.push(ids.len() as u32);
             }
             batch.columns[column] = Data::Frames { ends, ids };
+            match of {
+                Of::Kernel => {}
+                Of::User => {
+                    let depth = |key| self.known.depth(key).or_else(|| named.depth(key));
+                    depths.columns.push(keys.iter().map(depth).collect());
+                }
+            }
         }
         batch.frames = dictionary.frames;
-        Ok(batch)
+        Ok((batch, depths))
     }
 
     /// Symbolizes stacks, each once, some at a time: their addresses need more memory than their names.
@@ -228,7 +239,7 @@ impl Stacks {
             }
             // The known stacks were symbolized in the same way.
             if named.ids.len() + self.known.ids.len() >= 2 * TABLE_FRAMES {
-                let too_many = some.iter().map(|key| (*key, 0..1));
+                let too_many = some.iter().map(|key| (*key, (0..1, None)));
                 named.places.extend(too_many);
                 continue;
             }
@@ -253,7 +264,7 @@ impl Stacks {
             self.cut_own(&mut frames);
             let is_deeper = addresses.len() >= loaded.depth as usize;
             self.mark_truncated(is_deeper, &mut frames);
-            named.add(*key, &frames);
+            named.add(*key, &frames, addresses.len());
         }
         Ok(())
     }
@@ -297,9 +308,15 @@ impl Stacks {
                 self.mark_truncated(*is_deeper, &mut frames);
                 // A missing stack may follow.
                 let whole = whole && !stack.is_empty();
+                // An unwound stack may be whole and deeper than the kernel records stacks, or flatter and not whole.
+                let most = loaded.depth as usize;
+                let depth = match is_deeper {
+                    true => stack.len().max(most),
+                    false => stack.len().min(most.saturating_sub(1)),
+                };
                 match whole && self.known.ids.len() < TABLE_FRAMES {
-                    true => self.known.add((Some(pid), *hash), &frames),
-                    false => named.add((Some(pid), *hash), &frames),
+                    true => self.known.add((Some(pid), *hash), &frames, depth),
+                    false => named.add((Some(pid), *hash), &frames, depth),
                 }
             }
         }
@@ -390,6 +407,15 @@ impl Dictionary {
     }
 }
 
+/// Depths of the user stacks of a batch: numbers of addresses, without inlined functions.
+#[derive(Debug, Default)]
+pub(crate) struct Depths {
+    /// Maximum recorded depth.
+    pub(crate) most: usize,
+    /// Depths by row, for each column with user stacks; `None` if unknown.
+    pub(crate) columns: Vec<Vec<Option<u16>>>,
+}
+
 /// A stack: its process, if it is a user stack, and its hash.
 type Key = (Option<u32>, u64);
 
@@ -397,18 +423,24 @@ type Key = (Option<u32>, u64);
 #[derive(Default)]
 struct Named {
     ids: Vec<FrameId>,
-    places: HashMap<Key, Range<usize>>,
+    /// Frames, and the number of addresses if it is known.
+    places: HashMap<Key, (Range<usize>, Option<u16>)>,
 }
 
 impl Named {
-    fn add(&mut self, key: Key, frames: &[FrameId]) {
+    fn add(&mut self, key: Key, frames: &[FrameId], depth: usize) {
         let start = self.ids.len();
         self.ids.extend_from_slice(frames);
-        self.places.insert(key, start..self.ids.len());
+        let place = (start..self.ids.len(), u16::try_from(depth).ok());
+        self.places.insert(key, place);
+    }
+
+    fn depth(&self, key: &Key) -> Option<u16> {
+        self.places.get(key)?.1
     }
 
     fn frames(&self, key: &Key) -> Option<&[FrameId]> {
-        let place = self.places.get(key)?;
+        let (place, _) = self.places.get(key)?;
         Some(&self.ids[place.clone()])
     }
 }

@@ -251,6 +251,7 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         late_rows: _,
         untraced,
         untraced_count,
+        user_stacks,
     } = account;
     for (sum, number) in [
         (&mut sum.produced, produced),
@@ -265,6 +266,23 @@ pub(crate) fn add(sum: &mut v1::Account, account: &v1::Account) {
         (&mut sum.untraced_count, untraced_count),
     ] {
         *sum = sum.saturating_add(*number);
+    }
+    if let Some(stacks) = user_stacks {
+        let v1::UserStacks {
+            delivered,
+            truncated,
+            empty,
+            short,
+        } = stacks;
+        let into = sum.user_stacks.get_or_insert_default();
+        for (sum, number) in [
+            (&mut into.delivered, delivered),
+            (&mut into.truncated, truncated),
+            (&mut into.empty, empty),
+            (&mut into.short, short),
+        ] {
+            *sum = sum.saturating_add(*number);
+        }
     }
     for stage in lost {
         match sum.lost.iter_mut().find(|known| known.name == stage.name) {

@@ -16,20 +16,21 @@ pub struct OffCpu {
     /// State of the thread while it waits, in the words of /proc/PID/status.
     #[key]
     pub state: ThreadState,
+    /// What the thread waits for, as `time_budget` has it: disk, network, lock, timer, process, memory, work, other, or cpu if it was preempted.
+    #[key]
+    pub reason: WaitReason,
     /// Name of the thread.
     #[key]
     pub comm: Text16,
+    /// Target that waits.
+    #[key]
+    pub target: Target,
     /// User stack of the wait.
     #[key]
     pub user_stack: UserStack,
     /// Kernel stack of the wait.
     #[key]
     pub kernel_stack: KernelStack,
-    /// Target that waits.
-    #[key]
-    pub target: Target,
-    #[key]
-    pub _pad: u32,
     /// Number of waits.
     #[count]
     pub waits: u64,

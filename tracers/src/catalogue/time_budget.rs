@@ -30,39 +30,51 @@ pub struct TimeBudget {
     pub wall_ns: u64,
     /// CPU time in user mode.
     #[sum]
+    #[part("cpu_profile --user-only")]
     pub user_ns: u64,
     /// CPU time in the kernel.
     #[sum]
+    #[part("cpu_profile --kernel-only")]
     pub kernel_ns: u64,
     /// Time in run queues.
     #[sum]
+    #[part("run_queue")]
     pub run_queue_ns: u64,
     /// Time without a CPU because a quota was used up.
     #[sum]
+    #[part("throttle")]
     pub throttled_ns: u64,
     /// Waits for a disk.
     #[sum]
+    #[part("off_cpu --where 'reason == disk'")]
     pub disk_ns: u64,
     /// Waits for the network.
     #[sum]
+    #[part("off_cpu --where 'reason == network'")]
     pub network_ns: u64,
     /// Waits for locks.
     #[sum]
+    #[part("off_cpu --where 'reason == lock'")]
     pub lock_ns: u64,
     /// Sleeps.
     #[sum]
+    #[part("off_cpu --where 'reason == timer'")]
     pub timer_ns: u64,
     /// Waits for other processes.
     #[sum]
+    #[part("off_cpu --where 'reason == process'")]
     pub process_ns: u64,
     /// Waits for memory.
     #[sum]
+    #[part("off_cpu --where 'reason == memory'")]
     pub memory_ns: u64,
     /// Waits for work.
     #[sum]
+    #[part("off_cpu --where 'reason == work'")]
     pub work_ns: u64,
     /// Other waits.
     #[sum]
+    #[part("off_cpu --where 'reason == other'")]
     pub other_ns: u64,
 }
 

@@ -18,6 +18,11 @@ pub struct Column {
     pub wide: bool,
     /// Left out of a narrow table before values of other columns are cut.
     pub spare: bool,
+    /// For a stack or a name that is drawn on top of the row's other stacks, from its innermost frame on: of the thread that ended a wait.
+    pub on_top: bool,
+    /// For a column that is one of the parts of a whole, all in the same unit: the command that shows more of this part, without
+    /// `tracejob run`. Tables show the parts of a row together.
+    pub part: Option<&'static str>,
     /// Where its values lie in rows as the kernel side writes them; `None` of a column that does not come from there, or from elsewhere.
     pub place: Option<Place>,
 }
@@ -55,8 +60,24 @@ impl Column {
             role,
             wide,
             spare: false,
+            on_top: false,
+            part: None,
             place: None,
         }
+    }
+
+    /// Drawn on top of the row's other stacks.
+    #[doc(hidden)]
+    pub const fn on_top(mut self) -> Self {
+        self.on_top = true;
+        self
+    }
+
+    /// One of the parts of a whole, with the command that shows more of it.
+    #[doc(hidden)]
+    pub const fn part(mut self, command: &'static str) -> Self {
+        self.part = Some(command);
+        self
     }
 
     /// Left out of a narrow table.
@@ -228,10 +249,15 @@ pub enum Role {
     Histogram,
 }
 
-/// The column by which rows are ordered, largest first: the count, else the first gauge, else the first sum.
+/// The column by which rows are ordered, largest first: the count, else the first gauge, else the first sum. A count that tables leave out
+/// comes last.
 pub fn weight(columns: &[Column]) -> Option<usize> {
     let first = |role| columns.iter().position(|column| column.role == role);
-    { first(Role::Count).or_else(|| first(Role::Gauge)) }.or_else(|| first(Role::Sum))
+    let count = first(Role::Count);
+    { count.filter(|at| !columns[*at].wide) }
+        .or_else(|| first(Role::Gauge))
+        .or_else(|| first(Role::Sum))
+        .or(count)
 }
 
 impl Role {

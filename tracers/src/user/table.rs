@@ -295,6 +295,8 @@ mod tests {
             role,
             wide: false,
             spare: false,
+            on_top: false,
+            part: None,
             place: None,
         };
         vec![

@@ -1,6 +1,6 @@
 //! The definition of the command line: source of `--help`, completions and the manual.
 
-use crate::{quantity, show::output::OutputArg, source::remote::Place};
+use crate::{command::diff, quantity, show::output::OutputArg, source::remote::Place};
 use clap::{
     Arg, ArgAction, Command,
     builder::{
@@ -53,6 +53,13 @@ pub(crate) fn command() -> Command {
         .subcommands([
             list(),
             describe(),
+            diff::command(&[
+                ("tracejob diff before.pb.gz after.pb.gz", ""),
+                (
+                    "tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
+                    "red grew, blue shrank",
+                ),
+            ]),
             doctor(),
             run_command(),
             completions(),
@@ -386,8 +393,8 @@ pub(crate) fn where_arg() -> Arg {
         .help("Show only matching rows: 'latency > 10ms && comm == \"nginx\"' (docs/filters.md)")
 }
 
-/// Returns the flags `--columns`, `--sort` and `--top`.
-pub(crate) fn view_args() -> [Arg; 3] {
+/// Returns the flags `--columns`, `--sort`, `--top` and `--root`.
+pub(crate) fn view_args() -> [Arg; 4] {
     let names = |id: &'static str| {
         Arg::new(id)
             .long(id)
@@ -409,6 +416,9 @@ pub(crate) fn view_args() -> [Arg; 3] {
             .value_parser(value_parser!(u32).range(1..=100_000))
             .help_heading("Output")
             .help("Show the first N rows of a table"),
+        names("root").value_name("NAME,…").allow_hyphen_values(false).help(
+            "Put the values of these columns below the root of folded, flamegraph and pprof",
+        ),
     ]
 }
 

@@ -2,7 +2,10 @@
 
 use super::command::command;
 use crate::{
-    command::args::{self, string},
+    command::{
+        args::{self, string},
+        diff::Diff,
+    },
     show::{output::OutputArg, view::ViewArgs},
     source::cluster::access::Access,
     usage::{self, Usage},
@@ -50,6 +53,8 @@ pub(super) enum Action {
         /// Names of the jobs.
         jobs: Vec<String>,
     },
+    /// `diff`: the difference of two profiles.
+    Diff(Diff),
     /// `doctor`: what the cluster lacks.
     Doctor,
     /// `version`: the version.
@@ -138,6 +143,7 @@ pub(super) fn parse(line: &[OsString]) -> Result<CommandLine> {
         "delete" => Action::Delete {
             jobs: many(m, "job"),
         },
+        "diff" => Action::Diff(args::diff_args(m)),
         "doctor" => Action::Doctor,
         "completion" => match m.get_one::<Shell>("shell") {
             Some(shell) => Action::Completion(*shell),

@@ -5,6 +5,7 @@ use crate::{
         data, dataset_arg, examples, help_arg, interval, option_arg, output_arg, ring, styles,
         view_args, where_arg,
     },
+    command::diff,
     quantity,
     source::cluster::access,
 };
@@ -51,6 +52,13 @@ pub(crate) fn command() -> Command {
             list(),
             describe(),
             delete(),
+            diff::command(&[
+                ("kubectl tracejob diff before.pb.gz after.pb.gz", ""),
+                (
+                    "kubectl tracejob diff before.pb.gz after.pb.gz -o flamegraph=diff.svg",
+                    "red grew, blue shrank",
+                ),
+            ]),
             Command::new("doctor")
                 .about("Check the installation, your permissions and the tracers of each node"),
             completion(),

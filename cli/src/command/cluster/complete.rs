@@ -5,7 +5,7 @@
 
 use super::command::command;
 use anyhow::Result;
-use clap::{Arg, Command};
+use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 use std::{
     ffi::OsString,
@@ -57,7 +57,7 @@ fn candidates(words: &[String]) -> String {
     let (mut found, directive) = match value_of {
         Some(arg) => values(arg),
         None if last.starts_with('-') => (flags(&within), NO_FILES),
-        None => (subcommands(place), NO_FILES),
+        None => (subcommands(place), positional_directive(place)),
     };
     found.retain(|(word, _)| word.starts_with(last.as_str()));
     let lines = found
@@ -76,6 +76,15 @@ fn flag<'a>(within: &[&'a Command], word: &str) -> Option<&'a Arg> {
             letters.next() == arg.get_short() && letters.next().is_none() && !short.is_empty()
         }),
     })
+}
+
+/// Returns the directive for arguments without a flag.
+fn positional_directive(place: &Command) -> &'static str {
+    let files = |arg: &Arg| arg.get_value_hint() == ValueHint::FilePath;
+    match place.get_positionals().any(files) {
+        true => FILES,
+        false => NO_FILES,
+    }
 }
 
 fn takes_value(arg: &Arg) -> bool {
@@ -151,6 +160,7 @@ mod tests {
         assert_eq!(of(&["list", "--namesp"]), ["--namespace", ":4"]);
         assert_eq!(of(&["list", "-o", ""]), ["text", "json", ":4"]);
         assert_eq!(of(&["run", "-f", ""]), [":0"]);
+        assert_eq!(of(&["diff", ""]), [":0"]);
         assert_eq!(of(&[]), [":4"]);
     }
 

@@ -110,6 +110,7 @@ fn check(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
         let names: Vec<&str> = datasets.iter().map(|one| one.name).collect();
         output::dataset_number(tracer.name(), &names, wanted)?;
     }
+    output::check_view(&view.outputs, &view.rows)?;
     check_rows(view, tracer)?;
     if view.by.is_empty() {
         return Ok(());
@@ -156,6 +157,9 @@ fn check_rows(view: &View, tracer: &dyn Erased) -> Result<(), Usage> {
     let shapes: Vec<Shape<'_>> = shapes.collect();
     let only =
         { view.dataset.iter() }.find_map(|name| shapes.iter().position(|one| one.name == name));
+    if let Some(main) = shapes.get(only.unwrap_or(0)) {
+        view.rows.root_places(main).map_err(Usage)?;
+    }
     view.rows.of(&shapes, only).map(drop).map_err(Usage)
 }
 

@@ -24,6 +24,8 @@ fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
         role,
         wide,
         spare: false,
+        on_top: false,
+        part: None,
         place: None,
     }
 }

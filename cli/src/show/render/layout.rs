@@ -1,7 +1,7 @@
 //! Columns of a table: those of the tracer, and derived columns (rate, average, percentile).
 
 use super::{
-    human,
+    human, parts,
     spark::{Axis, percentile_heading},
 };
 use rows::Wall;
@@ -78,6 +78,8 @@ enum Cells {
         histogram: usize,
         max: Option<usize>,
     },
+    /// Parts of a whole: as a bar, by the names of the largest, and the command for the largest.
+    Parts(parts::Form),
     /// Histogram as a line of bars.
     Spark { histogram: usize, axis: Axis },
 }
@@ -113,12 +115,16 @@ pub(crate) fn layout(view: View<'_>, extent: Extent) -> Vec<Head> {
     // When something happened comes first, whatever the room: it is how rows are found in a log.
     let times = columns.iter().enumerate().filter(|(_, c)| is_moment(c));
     heads.extend(times.map(|(at, column)| Head::of(at, column)));
+    let mut parts_due = !wide && columns.iter().filter(|c| c.part.is_some()).count() > 1;
     let mut percentile_due = histogram.filter(|_| count.is_some());
     for (at, column) in columns.iter().enumerate() {
         let percentile_of = |h: usize, max| {
             let text = percentile_heading(&columns[h], alone(is_histogram));
             Head::derived(text, Cells::Percentile { histogram: h, max })
         };
+        if column.part.is_some() && std::mem::take(&mut parts_due) {
+            heads.extend(parts::Form::ALL.map(Head::parts));
+        }
         match column.role {
             _ if is_moment(column) => {}
             _ if column.wide && !wide && !tells_apart(view.batch, at, column) => {}
@@ -238,6 +244,24 @@ impl Head {
         }
     }
 
+    /// Returns a column of all parts of a whole.
+    fn parts(form: parts::Form) -> Self {
+        Self {
+            right: false,
+            cut: Cut::Right,
+            usual: form.width(),
+            room: match form {
+                parts::Form::Bar => Room::Keeps,
+                parts::Form::Largest | parts::Form::Next => Room::Takes,
+            },
+            leaves: match form {
+                parts::Form::Next => Leaves::Early,
+                parts::Form::Bar | parts::Form::Largest => Leaves::Last,
+            },
+            ..Self::derived(form.heading().to_owned(), Cells::Parts(form))
+        }
+    }
+
     fn derived(text: String, source: Cells) -> Self {
         Self {
             text,
@@ -283,6 +307,7 @@ impl Head {
                     human::quantity(bound, columns[histogram].unit(), out);
                 }
             }
+            Cells::Parts(form) => form.cell(columns, batch, row, out),
             Cells::Spark { histogram, axis } => {
                 if let Value::List(buckets) = batch.value(histogram, row) {
                     axis.line(buckets, out);

@@ -3,6 +3,7 @@
 use super::{
     Output, Wall,
     human::{count, plural},
+    stacks::{from_root, root_text, weight_column},
 };
 use crate::show::sink::Sink;
 use engine::Account;
@@ -21,6 +22,8 @@ use tracers::{Basic, Batch, Column, Frame, Kind, Role, Shown, Unit, Value};
 pub(crate) struct Pprof {
     to: Sink,
     columns: Vec<Column>,
+    /// Places of the columns whose values are the outermost frames.
+    root: Vec<usize>,
     profile: Profile,
     strings: HashMap<String, i64>,
     mappings: HashMap<i64, u64>,
@@ -36,6 +39,7 @@ impl Pprof {
         let mut out = Self {
             to,
             columns: columns.to_vec(),
+            root: Vec::new(),
             profile: Profile::default(),
             strings: HashMap::new(),
             mappings: HashMap::new(),
@@ -54,37 +58,48 @@ impl Pprof {
             let (r#type, unit) = (out.string(&name), out.string(unit));
             out.profile.sample_type.push(ValueType { r#type, unit });
         }
-        // Bytes and times are preferred to counts.
-        let sum = values_by(columns, Role::Sum)
-            .chain(values_by(columns, Role::Gauge))
-            .chain(values(columns))
-            .next();
-        if let Some(at) = sum {
+        if let Some(at) = weight_column(columns) {
             out.profile.default_sample_type = out.string(&sample_type(&columns[at]).0);
         }
         out
     }
 
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.root = root.to_vec();
+        self
+    }
+
     fn add(&mut self, batch: &Batch, wall: Wall) {
-        let ids: Vec<u64> = batch
-            .frames
-            .iter()
-            .map(|frame| self.location(frame))
-            .collect();
-        let values: Vec<usize> = values(&self.columns).collect();
+        // The locations of this batch's frames, of programs and of the kernel, once they exist.
+        let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
+        let columns = self.columns.clone();
+        let values: Vec<usize> = values(&columns).collect();
         for row in 0..batch.rows() {
             let mut stack = Vec::new();
-            // Innermost first: what the kernel did is on top of what the program did.
-            for wanted in [true, false] {
-                for (at, column) in self.columns.iter().enumerate() {
-                    let kernel = matches!(column.kind, Kind::KernelStack);
-                    if let (true, Value::Frames(frames)) = (
-                        column.kind.is_stack() && kernel == wanted,
-                        batch.value(at, row),
-                    ) {
-                        stack.extend(frames.iter().filter_map(|id| ids.get(*id as usize)));
-                    }
+            // Innermost first.
+            for at in from_root(&columns).rev() {
+                let kernel = matches!(columns[at].kind, Kind::KernelStack);
+                let Value::Frames(frames) = batch.value(at, row) else {
+                    continue;
+                };
+                let mut location = |id: &u32| {
+                    let frame = batch.frames.get(*id as usize)?;
+                    let known = &mut known[usize::from(kernel)][*id as usize];
+                    Some(*known.get_or_insert_with(|| self.location(frame, kernel)))
+                };
+                match columns[at].on_top {
+                    true => stack.extend(frames.iter().rev().filter_map(&mut location)),
+                    false => stack.extend(frames.iter().filter_map(&mut location)),
                 }
+            }
+            for at in self.root.clone().into_iter().rev() {
+                let name = root_text(&columns[at], at, batch, row, wall).into();
+                let frame = Frame {
+                    name,
+                    ..Frame::default()
+                };
+                stack.push(self.location(&frame, false));
             }
             let labels = self.labels(batch, row, wall);
             let number = |at: &usize| match batch.value(*at, row) {
@@ -196,7 +211,7 @@ impl Pprof {
         at
     }
 
-    fn location(&mut self, frame: &Frame) -> u64 {
+    fn location(&mut self, frame: &Frame, kernel: bool) -> u64 {
         let Frame {
             name,
             module,
@@ -204,7 +219,12 @@ impl Pprof {
             file,
             line,
         } = frame;
-        let (name, module, file) = (self.string(name), self.string(module), self.string(file));
+        let module = match kernel {
+            // As perf writes modules of the kernel: only files of programs have plain names.
+            true if !module.starts_with('[') => format!("[{module}]"),
+            _ => module.to_string(),
+        };
+        let (name, module, file) = (self.string(name), self.string(&module), self.string(file));
         let mappings = self.profile.mapping.len() as u64;
         let mapping = *self.mappings.entry(module).or_insert(mappings + 1);
         if mapping > mappings {
@@ -329,6 +349,26 @@ mod tests {
     use super::{super::fixture::*, *};
     use flate2::read::GzDecoder;
     use std::io::Read;
+
+    #[test]
+    fn values_of_columns_are_the_outermost_functions() {
+        let bytes = written(|sink| {
+            let mut pprof = Pprof::new(&stack_columns(), sink).with_root(&[1, 0]);
+            pprof.end(&[&stacks()], WALL, &account()).unwrap();
+        });
+        let mut raw = Vec::new();
+        GzDecoder::new(bytes.as_slice())
+            .read_to_end(&mut raw)
+            .unwrap();
+        let profile = Profile::decode(raw.as_slice()).unwrap();
+        let name = |id: &u64| {
+            let location = &profile.location[*id as usize - 1];
+            let function = &profile.function[location.line[0].function_id as usize - 1];
+            profile.string_table[function.name as usize].as_str()
+        };
+        let names: Vec<&str> = profile.sample[0].location_id.iter().map(name).collect();
+        assert_eq!(names, ["memset", "main", "4242", "prog"]);
+    }
 
     #[test]
     fn a_profile_has_every_stack_with_its_functions_and_labels() {

@@ -1,103 +1,55 @@
 //! Folded stacks and flame graphs of rows with a stack.
 
-use super::{Output, Wall, human::count};
+use super::{Output, Wall, fold::Stacks, human::count};
 use crate::{limits::PICTURE_BYTES, show::sink::Sink};
 use engine::Account;
 use inferno::flamegraph::{
     self, Options, Palette,
     color::{BackgroundColor, MultiPalette},
 };
-use rows::escape::escape;
 use std::{
-    borrow::Cow,
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap},
     io::{self, BufWriter, Write},
-    rc::Rc,
     time::Duration,
 };
-use tracers::{Batch, Column, Kind, Role, Unit, Value};
-
-/// Memory to draw a frame, in bytes, without its name.
-const DRAWN_FRAME_BYTES: usize = 64;
+use tracers::{Batch, Column, Kind, Role, Shown, Unit, Value};
 
 /// Returns whether rows with these columns have a stack.
 pub(crate) fn has_stacks(columns: &[Column]) -> bool {
     columns.iter().any(|column| column.kind.is_stack())
 }
 
-/// Stacks, from the root, each with what was counted there. Each name is kept once: a target chooses how long it is, and in how many
-/// stacks.
+/// Returns the columns of stacks, from the root of a picture: what a program did, what the kernel did for it, and what is on top of both.
+pub(super) fn from_root(columns: &[Column]) -> impl DoubleEndedIterator<Item = usize> {
+    let order = [(false, false), (false, true), (true, true), (true, false)];
+    order.into_iter().flat_map(move |(on_top, kernel)| {
+        (0..columns.len()).filter(move |at| {
+            let column = &columns[*at];
+            column.kind.is_stack()
+                && column.on_top == on_top
+                && matches!(column.kind, Kind::KernelStack) == kernel
+        })
+    })
+}
+
+/// Folded stacks of rows.
 #[derive(Debug)]
 pub(super) struct Fold {
     columns: Vec<Column>,
-    names: Names,
-    stacks: HashMap<Box<[u32]>, u64>,
-}
-
-/// Interned names of frames.
-#[derive(Debug, Default)]
-struct Names {
-    names: Vec<Rc<str>>,
-    numbers: HashMap<Rc<str>, u32>,
-}
-
-impl Names {
-    /// Returns the number of a name. Kernel frames get a mark.
-    fn number(&mut self, name: &[u8], kernel: bool) -> u32 {
-        let name = frame_text(name, kernel);
-        if let Some(known) = self.numbers.get(name.as_str()) {
-            return *known;
-        }
-        let (number, name) = (self.names.len() as u32, Rc::from(name));
-        self.names.push(Rc::clone(&name));
-        self.numbers.insert(name, number);
-        number
-    }
-
-    /// Appends a stack's names.
-    fn write(&self, stack: &[u32], line: &mut String) {
-        for (at, number) in stack.iter().enumerate() {
-            if at > 0 {
-                line.push(';');
-            }
-            line.push_str(&self.names[*number as usize]);
-        }
-    }
-
-    /// Returns the length of a stack's names in bytes.
-    fn len(&self, stack: &[u32]) -> usize {
-        let names = stack.iter();
-        names
-            .map(|number| self.names[*number as usize].len() + 1)
-            .sum()
-    }
-
-    /// Compares two stacks by their lines.
-    fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
-        let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-        self.bytes(&a[same..]).cmp(self.bytes(&b[same..]))
-    }
-
-    fn bytes<'a>(&'a self, stack: &'a [u32]) -> impl Iterator<Item = u8> + 'a {
-        stack.iter().enumerate().flat_map(|(at, number)| {
-            let before = if at > 0 { ";" } else { "" };
-            let name = &self.names[*number as usize];
-            before.bytes().chain(name.bytes())
-        })
-    }
+    /// Places of the columns whose values are the first frames.
+    root: Vec<usize>,
+    stacks: Stacks<1>,
 }
 
 impl Fold {
     pub(super) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
-            names: Names::default(),
-            stacks: HashMap::new(),
+            root: Vec::new(),
+            stacks: Stacks::default(),
         }
     }
 
-    pub(super) fn add(&mut self, batch: &Batch) {
+    pub(super) fn add(&mut self, batch: &Batch, wall: Wall) {
         let weight = weight(&self.columns).map(|(column, _)| column);
         // The numbers of this batch's frames, of programs and of the kernel, once they are known.
         let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
@@ -110,15 +62,16 @@ impl Fold {
                 _ => 1,
             };
             stack.clear();
-            self.fold(batch, row, &mut known, &mut stack);
-            match self.stacks.get_mut(stack.as_slice()) {
-                Some(sum) => *sum = sum.saturating_add(n),
-                None => drop(self.stacks.insert(stack.as_slice().into(), n)),
+            for at in self.root.clone() {
+                let name = root_text(&self.columns[at], at, batch, row, wall);
+                stack.push(self.stacks.number(name.as_bytes(), false));
             }
+            self.fold(batch, row, &mut known, &mut stack);
+            self.stacks.add(&stack, [n]);
         }
     }
 
-    /// Adds a row: the program's name, its frames from the root, then kernel frames.
+    /// Adds a row: the program's name unless it is there, its frames from the root, then kernel frames.
     fn fold(
         &mut self,
         batch: &Batch,
@@ -126,109 +79,78 @@ impl Fold {
         known: &mut [Vec<Option<u32>>; 2],
         stack: &mut Vec<u32>,
     ) {
-        let (columns, names) = (&self.columns, &mut self.names);
-        if let Some(name) = columns
-            .iter()
-            .position(|column| matches!(column.kind, Kind::Text) && !column.is_label())
+        let (columns, names) = (&self.columns, &mut self.stacks);
+        if let Some(name) = columns.iter().position(|column| {
+            matches!(column.kind, Kind::Text) && !column.is_label() && !column.on_top
+        }) && !self.root.contains(&name)
             && let Value::Bytes(bytes, _) = batch.value(name, row)
         {
             stack.push(names.number(bytes, false));
         }
         let named = stack.len();
-        for kernel in [false, true] {
-            let stacks = columns.iter().enumerate().filter(|(_, column)| {
-                column.kind.is_stack() && matches!(column.kind, Kind::KernelStack) == kernel
-            });
-            for (at, _) in stacks {
-                match batch.value(at, row) {
-                    Value::Frames(ids) => {
-                        for id in ids.iter().rev().map(|id| *id as usize) {
-                            let Some(frame) = batch.frames.get(id) else {
-                                continue;
-                            };
-                            let known = &mut known[usize::from(kernel)][id];
-                            let number = || names.number(frame.name.as_bytes(), kernel);
-                            stack.push(*known.get_or_insert_with(number));
-                        }
-                    }
-                    // A stack without symbols.
-                    Value::Unsigned(n) if n != 0 => {
-                        stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
-                    }
-                    _ => {}
+        let mut is_on_top = false;
+        for at in from_root(columns) {
+            let (column, kernel) = (&columns[at], matches!(columns[at].kind, Kind::KernelStack));
+            let mut number = |names: &mut Stacks<1>, id: usize| {
+                let frame = batch.frames.get(id)?;
+                let number = || names.number(frame.name.as_bytes(), kernel);
+                Some(*known[usize::from(kernel)][id].get_or_insert_with(number))
+            };
+            let before = stack.len();
+            match batch.value(at, row) {
+                Value::Frames(ids) if column.on_top => {
+                    let ids = ids.iter().map(|id| *id as usize);
+                    stack.extend(ids.filter_map(|id| number(names, id)));
                 }
+                Value::Frames(ids) => {
+                    let ids = ids.iter().rev().map(|id| *id as usize);
+                    stack.extend(ids.filter_map(|id| number(names, id)));
+                }
+                // A stack without symbols.
+                Value::Unsigned(n) if n != 0 => {
+                    stack.push(names.number(format!("[{n:#x}]").as_bytes(), kernel));
+                }
+                _ => {}
+            }
+            if column.on_top && !is_on_top && stack.len() > before {
+                is_on_top = true;
+                stack.insert(before, names.number(b"--", false));
             }
         }
         if stack.len() == named {
             stack.push(names.number(b"[no stack]", false));
         }
-    }
-
-    /// Returns the stacks with a non-zero count.
-    fn counted(&self) -> impl Iterator<Item = (&[u32], u64)> {
-        let some = self.stacks.iter().filter(|(_, count)| **count > 0);
-        some.map(|(stack, count)| (&**stack, *count))
-    }
-
-    /// Writes a line for each stack, in the order of the lines.
-    fn write(&self, mut to: impl Write) -> io::Result<()> {
-        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
-        all.sort_by(|(a, _), (b, _)| self.names.compare(a, b));
-        let mut line = String::new();
-        for (stack, count) in all {
-            line.clear();
-            self.names.write(stack, &mut line);
-            writeln!(to, "{line} {count}")?;
+        if is_on_top
+            && let Some(name) = { columns.iter() }
+                .position(|column| column.on_top && matches!(column.kind, Kind::Text))
+            && let Value::Bytes(bytes, _) = batch.value(name, row)
+        {
+            stack.push(names.number(bytes, false));
         }
-        to.flush()
-    }
-
-    /// Returns lines for a picture of about `most` bytes, and the number of omitted stacks. The smallest stacks of a program become one line.
-    fn picture(&self, most: usize) -> (Vec<String>, u64) {
-        let mut all: Vec<(&[u32], u64)> = self.counted().collect();
-        all.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| self.names.compare(a, b)));
-        let (mut bytes, mut left_out) = (0, 0);
-        let mut rest: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut lines = Vec::new();
-        let line = |names: &dyn Fn(&mut String), count: u64| {
-            let mut line = String::new();
-            names(&mut line);
-            format!("{} {count}", one_number(&line))
-        };
-        for (stack, count) in all {
-            bytes += self.names.len(stack) + stack.len() * DRAWN_FRAME_BYTES;
-            if bytes <= most {
-                lines.push(line(&|line| self.names.write(stack, line), count));
-            } else {
-                left_out += 1;
-                let program = &self.names.names[stack[0] as usize];
-                let sum = rest.entry(program).or_default();
-                *sum = sum.saturating_add(count);
-            }
-        }
-        let rest = rest.into_iter();
-        lines.extend(rest.map(|(program, count)| {
-            line(&|line| *line = format!("{program};[smaller stacks]"), count)
-        }));
-        (lines, left_out)
     }
 
     /// Returns a summary: `1,204 faults in 37 stacks`.
     fn summary(&self, noun: &str) -> String {
-        let total = self
-            .stacks
-            .values()
-            .copied()
-            .fold(0u64, u64::saturating_add);
+        let counts = self.stacks.weighted().map(|(_, [count])| count);
+        let total = counts.fold(0, u64::saturating_add);
         let stacks = super::human::plural(self.stacks.len() as u64, "stack");
         format!("{} {noun} in {stacks}", count(total))
     }
 }
 
-/// Returns the column with the weight of a stack. Bytes and times are preferred to counts.
-fn weight(columns: &[Column]) -> Option<(usize, String)> {
+/// Returns the place of the column with the weight of a stack. Bytes and times are preferred to counts, which a sum may be too.
+pub(super) fn weight_column(columns: &[Column]) -> Option<usize> {
     let find = |role| columns.iter().position(|column| column.role == role);
-    let at = { find(Role::Sum).or_else(|| find(Role::Gauge)) }.or_else(|| find(Role::Count))?;
+    let is_measure = |column: &Column| column.role == Role::Sum && column.unit() != Unit::None;
+    { columns.iter().position(is_measure) }
+        .or_else(|| find(Role::Gauge))
+        .or_else(|| find(Role::Count))
+        .or_else(|| find(Role::Sum))
+}
+
+/// Returns the column with the weight of a stack, and the noun of its unit.
+fn weight(columns: &[Column]) -> Option<(usize, String)> {
+    let at = weight_column(columns)?;
     let name = match columns[at].unit() {
         Unit::Nanoseconds => "ns",
         Unit::Microseconds => "us",
@@ -238,24 +160,29 @@ fn weight(columns: &[Column]) -> Option<(usize, String)> {
     Some((at, name.to_owned()))
 }
 
-fn noun(columns: &[Column]) -> String {
-    weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
+/// Returns the value of a column as the name of a frame.
+pub(super) fn root_text(
+    column: &Column,
+    at: usize,
+    batch: &Batch,
+    row: usize,
+    wall: Wall,
+) -> String {
+    let mut text = String::new();
+    let shown = Shown {
+        column,
+        frames: &batch.frames,
+        wall,
+    };
+    column.kind.text(batch.value(at, row), shown, &mut text);
+    match text.is_empty() {
+        true => format!("[no {}]", column.name),
+        false => text,
+    }
 }
 
-/// Escapes a name: a semicolon would split the frame.
-fn frame_text(name: &[u8], kernel: bool) -> String {
-    let mut text = String::new();
-    escape(name, &mut text);
-    if text.contains(';') {
-        text = text.replace(';', ":");
-    }
-    if text.is_empty() {
-        text.push_str("[unknown]");
-    }
-    if kernel {
-        text.push_str("_[k]");
-    }
-    text
+fn noun(columns: &[Column]) -> String {
+    weight(columns).map_or_else(|| "events".to_owned(), |(_, noun)| noun)
 }
 
 /// Folded stacks, one per line with its weight: the input of flame graph tools.
@@ -273,11 +200,17 @@ impl Folded {
             fold: Fold::new(columns),
         }
     }
+
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.fold.root = root.to_vec();
+        self
+    }
 }
 
 impl Output for Folded {
-    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
-        self.fold.add(batch);
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
+        self.fold.add(batch, wall);
         Ok(())
     }
 
@@ -285,9 +218,9 @@ impl Output for Folded {
         Ok(())
     }
 
-    fn end(&mut self, tables: &[&Batch], _: Wall, _: &Account) -> io::Result<Option<String>> {
-        tables.iter().for_each(|table| self.fold.add(table));
-        self.fold.write(BufWriter::new(&mut self.to))?;
+    fn end(&mut self, tables: &[&Batch], wall: Wall, _: &Account) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table, wall));
+        self.fold.stacks.write(BufWriter::new(&mut self.to))?;
         finish(&mut self.to, &self.fold)
     }
 }
@@ -309,11 +242,17 @@ impl Flamegraph {
             title,
         }
     }
+
+    /// Puts the values of the columns at these places below the root.
+    pub(crate) fn with_root(mut self, root: &[usize]) -> Self {
+        self.fold.root = root.to_vec();
+        self
+    }
 }
 
 impl Output for Flamegraph {
-    fn rows(&mut self, batch: &Batch, _: Wall) -> io::Result<()> {
-        self.fold.add(batch);
+    fn rows(&mut self, batch: &Batch, wall: Wall) -> io::Result<()> {
+        self.fold.add(batch, wall);
         Ok(())
     }
 
@@ -321,9 +260,14 @@ impl Output for Flamegraph {
         Ok(())
     }
 
-    fn end(&mut self, tables: &[&Batch], _: Wall, account: &Account) -> io::Result<Option<String>> {
-        tables.iter().for_each(|table| self.fold.add(table));
-        let (lines, left_out) = self.fold.picture(PICTURE_BYTES);
+    fn end(
+        &mut self,
+        tables: &[&Batch],
+        wall: Wall,
+        account: &Account,
+    ) -> io::Result<Option<String>> {
+        tables.iter().for_each(|table| self.fold.add(table, wall));
+        let (lines, left_out) = self.fold.stacks.picture(PICTURE_BYTES);
         let noun = noun(&self.fold.columns);
         let mut subtitle = self.fold.summary(&noun);
         if left_out > 0 {
@@ -352,31 +296,37 @@ fn draw(
     lines: &[String],
     svg: impl Write,
 ) -> io::Result<()> {
+    let mut options = options(title, subtitle, noun);
+    // Of inferno's palettes this one colours the kernel's frames (`_[k]`) and those of C++ and Rust (`::`), and leaves
+    // all other names alone; that for Java makes every capital letter green.
+    options.colors = Palette::Multi(MultiPalette::Perl);
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
+}
+
+/// Draws lines with two weights, shares of two profiles: frames that grew are red, frames that shrank are blue.
+pub(crate) fn draw_difference(
+    title: &str,
+    subtitle: &str,
+    noun: &str,
+    lines: &[String],
+    svg: impl Write,
+) -> io::Result<()> {
+    let mut options = options(title, subtitle, noun);
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
+}
+
+fn options<'a>(title: &str, subtitle: &str, noun: &str) -> Options<'a> {
     let mut options = Options::default();
     options.title = title.to_owned();
     options.subtitle = Some(subtitle.to_owned());
     options.count_name = noun.to_owned();
     options.name_type = "Function".to_owned();
-    // Of inferno's palettes this one colours the kernel's frames (`_[k]`) and those of C++ and Rust (`::`), and leaves
-    // all other names alone; that for Java makes every capital letter green.
-    options.colors = Palette::Multi(MultiPalette::Perl);
     options.bgcolors = Some(BackgroundColor::Flat((0xff, 0xff, 0xff).into()));
     options.font_size = 12;
     // The same stacks give the same picture.
     options.hash = true;
     options.deterministic = true;
-    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), svg)
-}
-
-/// A stack whose end inferno does not take for the first of two weights, as differential graphs have them: a name may end in a number.
-fn one_number(stack: &str) -> Cow<'_, str> {
-    match stack.rsplit_once(' ') {
-        Some((name, last)) if last.starts_with(|first: char| first.is_ascii_digit()) => {
-            // It looks the same, and is no blank to inferno.
-            format!("{name}\u{a0}{last}").into()
-        }
-        _ => stack.into(),
-    }
+    options
 }
 
 /// Writes a picture without samples, which inferno refuses to draw.
@@ -399,7 +349,10 @@ fn finish(to: &mut Sink, fold: &Fold) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
+    use super::{
+        super::{fixture::*, fold::one_number},
+        *,
+    };
 
     fn svg(table: Option<&Batch>) -> String {
         let bytes = written(|sink| {
@@ -425,6 +378,22 @@ mod tests {
         prog;main;Vec<T>::push<a:b>;copy_to_user_[k] 240
         prog;main;memset 960
         ");
+    }
+
+    #[test]
+    fn values_of_columns_are_frames_below_the_root_and_the_program_is_there_once() {
+        let lines = |root: &[usize]| {
+            let bytes = written(|sink| {
+                let mut folded = Folded::new(&stack_columns(), sink).with_root(root);
+                folded.end(&[&stacks()], WALL, &account()).unwrap();
+            });
+            let text = String::from_utf8(bytes).unwrap();
+            let mut lines = text.lines().filter(|line| line.ends_with(" 960"));
+            lines.next().unwrap().to_owned()
+        };
+        assert_eq!(lines(&[]), "prog;main;memset 960");
+        assert_eq!(lines(&[0]), "4242;prog;main;memset 960");
+        assert_eq!(lines(&[1, 0]), "prog;4242;main;memset 960");
     }
 
     #[test]
@@ -465,17 +434,34 @@ mod tests {
     }
 
     #[test]
+    fn a_program_whose_name_begins_with_a_blank_is_drawn() {
+        let mut fold = Fold::new(&stack_columns());
+        for name in ["b", " b", "  c", "a"] {
+            let number = fold.stacks.number(name.as_bytes(), false);
+            fold.stacks.add(&[number], [1]);
+        }
+        let (lines, _) = fold.stacks.picture(usize::MAX);
+        let mut svg = Vec::new();
+        draw("title", "", "samples", &lines, &mut svg).unwrap();
+        assert!(
+            String::from_utf8(svg)
+                .unwrap()
+                .contains("\\x20b (1 samples, 25.00%)")
+        );
+    }
+
+    #[test]
     fn a_flame_graph_draws_the_largest_stacks_that_have_room_and_counts_all() {
         let mut fold = Fold::new(&stack_columns());
         let names: Vec<String> = (0..100)
             .map(|n| format!("{n}{}", "x".repeat(500)))
             .collect();
-        fold.add(&stacks_of(&names));
-        fold.add(&stacks());
-        let (all, left_out) = fold.picture(usize::MAX);
+        fold.add(&stacks_of(&names), WALL);
+        fold.add(&stacks(), WALL);
+        let (all, left_out) = fold.stacks.picture(usize::MAX);
         assert_eq!((all.len(), left_out), (104, 0));
         let most = 10_000;
-        let (lines, left_out) = fold.picture(most);
+        let (lines, left_out) = fold.stacks.picture(most);
         let bytes: usize = lines.iter().map(String::len).sum();
         assert!(bytes <= most, "{bytes}");
         assert!(left_out > 80 && lines.contains(&"prog;main;memset 960".to_owned()));

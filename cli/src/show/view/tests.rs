@@ -11,6 +11,8 @@ fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
         role,
         wide,
         spare: false,
+        on_top: false,
+        part: None,
         place: None,
     }
 }
@@ -50,6 +52,7 @@ fn args(columns: &[&str], sort: &[&str], top: Option<usize>) -> ViewArgs {
         columns: owned(columns),
         sort: owned(sort),
         top,
+        root: Vec::new(),
     }
 }
 
@@ -206,4 +209,29 @@ fn flags_override_the_jobs_view() {
     let flags = args(&["comm"], &[], Some(1));
     let job = args(&["calls"], &["-calls"], Some(9));
     assert_eq!(flags.or(job), args(&["comm"], &["-calls"], Some(1)));
+}
+
+#[test]
+fn frames_below_the_root_are_identities_and_others_are_refused_with_a_list() {
+    let columns = counts();
+    let dataset = shape("calls", &columns, Form::Table);
+    let places = |names: &[&str]| {
+        let root = names.iter().map(|name| (*name).to_owned()).collect();
+        let args = ViewArgs {
+            root,
+            ..ViewArgs::default()
+        };
+        assert!(!args.selects_rows());
+        args.root_places(&dataset)
+    };
+    let comm = column_named(&columns, "comm").unwrap();
+    let cgroup = column_named(&columns, "cgroup").unwrap();
+    assert_eq!(places(&["cgroup", "comm"]), Ok(vec![cgroup, comm]));
+    for name in ["pod", "calls", "latency"] {
+        let error = places(&[name]).unwrap_err();
+        let expected = format!(
+            "--root: {name:?} is no column of calls that can be a frame; columns: comm, cgroup"
+        );
+        assert_eq!(error, expected);
+    }
 }

@@ -1,7 +1,7 @@
 //! Conversion of an agent's account to the library's, with details beside it.
 
 use super::words;
-use engine::{Account, BpfCost, Cost, Ended, Lost, Untraced};
+use engine::{Account, BpfCost, Cost, Ended, Lost, Untraced, UserStacks};
 use proto::v1;
 use std::time::Duration;
 
@@ -232,6 +232,21 @@ fn add_stages(
     Ok(())
 }
 
+fn stacks(received: v1::UserStacks) -> UserStacks {
+    let v1::UserStacks {
+        delivered,
+        truncated,
+        empty,
+        short,
+    } = received;
+    UserStacks {
+        delivered,
+        truncated,
+        empty,
+        short,
+    }
+}
+
 /// Converts the final account.
 pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Account, String> {
     let v1::Account {
@@ -254,6 +269,7 @@ pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Acco
         late_rows,
         untraced,
         untraced_count,
+        user_stacks,
     } = received;
     beside.record_nodes(nodes)?;
     beside.late_rows = beside.late_rows.saturating_add(late_rows);
@@ -323,6 +339,7 @@ pub(super) fn account(received: v1::Account, beside: &mut Beside) -> Result<Acco
         stacks_missing,
         stacks_truncated,
         stacks_not_unwound,
+        user_stacks: user_stacks.map(stacks).unwrap_or_default(),
         missed_runs,
         untraced: Untraced {
             count: untraced_count,

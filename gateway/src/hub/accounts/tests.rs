@@ -51,13 +51,30 @@ fn the_accounts_of_a_nodes_traces_add_up_stage_by_stage() {
         lost: vec![stage("ring_full", 1), stage("map_full", 2)],
         produced: 8,
         delivered: 5,
+        user_stacks: Some(v1::UserStacks {
+            delivered: 5,
+            truncated: 1,
+            empty: 2,
+            short: 3,
+        }),
         ..v1::Account::default()
     };
-    let traces = vec![ended(1, account(10, 3)), ended(2, other)];
+    let traces = vec![
+        ended(1, account(10, 3)),
+        ended(2, other.clone()),
+        ended(3, other),
+    ];
     let (state, reason, sum) = of(&node(Link::Answered, traces));
     assert_eq!((state, reason.as_str()), (NodeState::Ended, ""));
-    assert_eq!((sum.produced, sum.delivered), (21, 15));
-    assert_eq!(sum.lost, [stage("ring_full", 4), stage("map_full", 2)]);
+    assert_eq!((sum.produced, sum.delivered), (29, 20));
+    assert_eq!(sum.lost, [stage("ring_full", 5), stage("map_full", 4)]);
+    let stacks = v1::UserStacks {
+        delivered: 10,
+        truncated: 2,
+        empty: 4,
+        short: 6,
+    };
+    assert_eq!(sum.user_stacks, Some(stacks));
     assert!(!sum.complete);
 }
 

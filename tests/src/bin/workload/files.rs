@@ -156,3 +156,14 @@ pub(crate) fn storm(lasts: &OsStr, threads: u64, path: &OsStr) {
     });
     report::note(json!({ "rounds": rounds.into_inner() }));
 }
+
+/// `PATH TIMES`: writes to a new file and waits for the disk, this many times, and removes the file.
+pub(crate) fn sync(path: &OsStr, times: u64) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).unwrap();
+    for _ in 0..times {
+        file.write_all(&[1; 4096]).unwrap();
+        file.sync_all().unwrap();
+    }
+    std::fs::remove_file(path).unwrap();
+}

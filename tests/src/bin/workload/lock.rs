@@ -1,4 +1,4 @@
-//! Waits for a lock of the kernel whose number and least duration are known.
+//! Waits for a lock of the kernel and for a page, whose number and least duration are known.
 
 use crate::{process::until, raw};
 use std::{fs, os::fd::AsRawFd, path::Path, sync::mpsc, thread, time::Duration};
@@ -44,5 +44,23 @@ pub(crate) fn contend(ms: u64, times: u64) {
             }
         }
         drop((go, held));
+    });
+}
+
+/// This thread waits for a page of memory so many times, each time for `ms`.
+pub(crate) fn wait_for_page(ms: u64, times: u64) {
+    let page = raw::MissingPage::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..times {
+                page.wait_for_reader();
+                thread::sleep(Duration::from_millis(ms));
+                page.provide();
+            }
+        });
+        for _ in 0..times {
+            page.remove();
+            assert_eq!(std::hint::black_box(page.first_byte())[0], 0);
+        }
     });
 }

@@ -103,6 +103,7 @@ fn step(args: &[OsString]) {
         "no-such-call" => syscalls::no_such_call(number(&args[0]), number(&args[1])),
         "open-errors" => syscalls::open_errors(),
         "futex-waits" => syscalls::futex_waits(number(&args[0]), number(&args[1])),
+        "poll-nothing" => syscalls::poll_nothing(number(&args[0]), number(&args[1])),
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
         "pause-forever" => syscalls::pause_forever(),
@@ -115,6 +116,7 @@ fn step(args: &[OsString]) {
         "open-fifo-before-gate" => files::open_fifo_before_gate(&args[0]),
         "open-bad-pointer" => files::open_bad_pointer(),
         "open-bad-how" => files::open_bad_how(&args[0]),
+        "sync-file" => files::sync(&args[0], number(&args[1])),
         "open-unread" => files::open_unread(&args[0]),
         "open-per-byte" => files::open_per_byte(number(&args[0]), &args[1]),
         "open-paced" => files::open_paced(number(&args[0]), number(&args[1]), &args[2]),
@@ -131,6 +133,7 @@ fn step(args: &[OsString]) {
         "exec-fails-times" => exec::fails(number(&args[0]), &args[1..]),
         "exec-fails-with" => exec::fails_with(number(&args[0]), number(&args[1]), &args[2]),
         // Connections.
+        "receive-nothing" => network::receive_nothing(number(&args[0]), number(&args[1])),
         "send-to-itself" => network::send_to_itself(number(&args[0])),
         "connect" => network::connect(args),
         "connect-to-itself" => network::connect_to_itself(),
@@ -151,6 +154,7 @@ fn step(args: &[OsString]) {
         // Memory.
         "allocate" => allocate::by(&args[0], number(&args[1]), number(&args[2])),
         "contend" => lock::contend(number(&args[0]), number(&args[1])),
+        "wait-for-page" => lock::wait_for_page(number(&args[0]), number(&args[1])),
         "map-and-unmap" => raw::map_and_unmap(number(&args[0])),
         "touch" => memory::touch(number(&args[0]), &args[1]),
         "touch-deep" => memory::touch_deep(number(&args[0]), number(&args[1])),

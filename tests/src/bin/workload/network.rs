@@ -18,6 +18,17 @@ fn address(arg: &OsStr) -> SocketAddr {
     arg.to_str().unwrap().parse().unwrap()
 }
 
+/// So many reads of a socket to which nobody sends, each for `ms`.
+pub(crate) fn receive_nothing(ms: u64, times: u64) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let timeout = std::time::Duration::from_millis(ms);
+    socket.set_read_timeout(Some(timeout)).unwrap();
+    for _ in 0..times {
+        let error = socket.recv(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+}
+
 /// So many datagrams over loopback, each received before the next is sent.
 pub(crate) fn send_to_itself(times: u64) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -94,6 +94,22 @@ pub(crate) fn futex_waits(ms: u64, times: u64) {
     }
 }
 
+/// So many polls of a pipe into which nobody writes, each for `ms`.
+pub(crate) fn poll_nothing(ms: u64, times: u64) {
+    let (read, _write) = rustix::pipe::pipe().unwrap();
+    let timeout = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: (ms * 1_000_000) as i64,
+    };
+    for _ in 0..times {
+        let mut polled = [rustix::event::PollFd::new(
+            &read,
+            rustix::event::PollFlags::IN,
+        )];
+        assert_eq!(rustix::event::poll(&mut polled, Some(&timeout)), Ok(0));
+    }
+}
+
 /// Reads from a pipe without a writer.
 pub(crate) fn read_forever() {
     let (read, _write) = rustix::pipe::pipe().unwrap();

@@ -60,6 +60,22 @@ fn an_invalid_account_is_refused_and_one_of_a_newer_agent_is_shown() {
     let wanted = "2 rows, complete: 9 produced, 2 delivered, 7 filtered, 0 lost";
     assert!(text.starts_with(wanted), "{text}");
     assert!(!text.contains("do not add up"), "{text}");
+    let short = v1::Account {
+        produced: 20,
+        delivered: 20,
+        user_stacks: Some(v1::UserStacks {
+            delivered: 20,
+            short: 5,
+            ..v1::UserStacks::default()
+        }),
+        ..v1::Account::default()
+    };
+    let (account, beside) = take(short).unwrap();
+    let text = account_text(&account, crate::show::account::Rows::of(20, None), &beside);
+    assert!(
+        text.contains("\n25 % of user stacks have fewer than three frames"),
+        "{text}"
+    );
     let many = v1::Account {
         lost: (0..100).map(|n| stage(&format!("s{n}"), 1)).collect(),
         ..v1::Account::default()
