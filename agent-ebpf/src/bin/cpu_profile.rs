@@ -3,14 +3,14 @@
 #![no_main]
 use agent_ebpf::{
     Loss, TakenStack, add, book, current, current_comm, interrupted_stack, kernel_fields,
-    kernel_functions, rows, sample, selected, taken_stack,
+    kernel_functions, kernel_stack, now, rows, sample, selected, taken_stack,
 };
 use aya_ebpf::{
-    Global,
+    EbpfContext, Global,
     helpers::bpf_get_current_pid_tgid,
     macros::map,
-    maps::{LruHashMap, PerCpuArray},
-    programs::RawTracePointContext,
+    maps::LruHashMap,
+    programs::{FEntryContext, RawTracePointContext},
 };
 use tracers::{
     KernelStack, Pid, Target, Text16,
@@ -20,6 +20,9 @@ use tracers::{
 
 #[unsafe(no_mangle)]
 static FREQUENCY: Global<u64> = Global::new(99);
+/// Period of the kernel's tick.
+#[unsafe(no_mangle)]
+static TICK_NS: Global<u64> = Global::new(4_000_000);
 #[unsafe(no_mangle)]
 static USER_ONLY: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -40,21 +43,9 @@ kernel_fields! {
     TASK_RUNTIME = task_struct.se.sum_exec_runtime: u64;
 }
 
-/// What is known of a CPU's tick.
-#[repr(C)]
-struct Tick {
-    /// When it last expired, ns of CLOCK_MONOTONIC.
-    last: u64,
-    /// Its period, ns: the shortest time between two; 0 before the second one. An idle CPU leaves ticks out.
-    period: u64,
-}
-
 /// CPU time of a thread at its last sample, ns, by thread ID.
 #[map]
 static RUNTIMES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
-
-#[map]
-static TICKS: PerCpuArray<Tick> = PerCpuArray::with_max_entries(1, 0);
 
 /// `(struct hrtimer *hrtimer, …)`.
 #[program(raw_tp = "hrtimer_expire_entry")]
@@ -66,37 +57,41 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     let Ok(expires) = TIMER_EXPIRES.read(timer) else {
         return;
     };
-    let Some(stands_for) = due(expires) else {
-        return;
-    };
-    if let Some(target) = selected() {
-        book(profile(ctx, stands_for, target));
+    if let Some(stands_for) = due(expires)
+        && let Some(target) = selected()
+    {
+        book(profile(ctx, stands_for, target, interrupted_stack(ctx)));
     }
 }
 
-/// Returns the time that the sample of this tick stands for; `None` where none is due.
+/// `void update_process_times(int user_tick)`, kernel/time/timer.c: the tick where addresses of functions are hidden.
+///
+/// Its kernel stack has the interrupt too, whose functions are as unknown.
+#[program(fentry = "update_process_times")]
+fn update_process_times(ctx: &FEntryContext) {
+    if let Some(stands_for) = due(now())
+        && let Some(target) = selected()
+    {
+        let kernel_stack = match ctx.arg::<u32>(0) {
+            0 => Some(kernel_stack(ctx, 0)),
+            _ => None,
+        };
+        book(profile(ctx, stands_for, target, kernel_stack));
+    }
+}
+
+/// Returns the time that the sample of the tick at this time stands for; `None` where none is due.
 ///
 /// Samples are due at multiples of their period. A tick takes the sample if one was due since the tick before it, whether that one came or
 /// the CPU was idle then: so what runs at the tick does not matter, nor what ran before.
 #[inline(always)]
-fn due(expires: u64) -> Option<u64> {
-    let tick = TICKS.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own entry; ticks of a CPU do not interrupt each other.
-    let tick = unsafe { &mut *tick };
-    let since = expires.wrapping_sub(tick.last);
-    tick.last = expires;
-    if since != expires && (tick.period == 0 || since < tick.period) {
-        tick.period = since;
-    }
-    let (every, frequency) = (tick.period, FREQUENCY.load());
-    if every == 0 || frequency == 0 {
-        return None;
-    }
-    let wanted = 1_000_000_000 / frequency;
+fn due(at: u64) -> Option<u64> {
+    let (every, frequency) = (TICK_NS.load(), FREQUENCY.load());
+    let wanted = 1_000_000_000_u64.checked_div(frequency)?;
     if wanted <= every {
         return Some(every);
     }
-    match expires / wanted == (expires - every) / wanted {
+    match at / wanted == at.saturating_sub(every) / wanted {
         true => None,
         false => Some(wanted),
     }
@@ -124,13 +119,17 @@ fn runtime(period: u64) -> Result<u64, Loss> {
 }
 
 #[inline(always)]
-fn profile(ctx: &RawTracePointContext, period: u64, target: Target) -> Result<bool, Loss> {
+fn profile<C: EbpfContext>(
+    ctx: &C,
+    period: u64,
+    target: Target,
+    kernel_stack: Option<KernelStack>,
+) -> Result<bool, Loss> {
     let pid_tgid = bpf_get_current_pid_tgid();
     // The idle thread of each CPU.
     if pid_tgid == 0 {
         return Ok(false);
     }
-    let kernel_stack = interrupted_stack(ctx);
     if (USER_ONLY.load() == 1 && kernel_stack.is_some())
         || (KERNEL_ONLY.load() == 1 && kernel_stack.is_none())
     {
