@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) all_seen: bool,
 }
 
-pub(crate) const ROWS: [Row; 6] = [
+pub(crate) const ROWS: [Row; 9] = [
     Row {
         title: "Tax on a process that is not traced",
         unit: "getppid(2)",
@@ -75,6 +75,30 @@ pub(crate) const ROWS: [Row; 6] = [
         contest: faults,
         goals: |standing| vec![Goal::ratio(standing, OURS, "bpftrace", 0.7)],
         all_seen: true,
+    },
+    Row {
+        title: "CPU time sampled at 99 Hz, with stacks",
+        unit: "getppid(2)",
+        about: "Samples of a busy process. How many there are is not known in advance.",
+        contest: samples,
+        goals: |standing| vec![Goal::ratio(standing, OURS, "perf record -g", 1.0)],
+        all_seen: false,
+    },
+    Row {
+        title: "Waits with user and kernel stacks",
+        unit: "byte to another thread and back by pipes",
+        about: "Two waits a call, which both threads spend off the CPU.",
+        contest: waits,
+        goals: |standing| vec![Goal::ratio(standing, OURS, "offcputime", 1.0)],
+        all_seen: false,
+    },
+    Row {
+        title: "Time in the run queue, as histograms",
+        unit: "byte to another thread and back by pipes",
+        about: "Two wake-ups a call.",
+        contest: queue,
+        goals: |standing| vec![Goal::ratio(standing, OURS, "runqlat", 1.0)],
+        all_seen: false,
     },
 ];
 
@@ -315,6 +339,90 @@ fn faults(peers: &'static Peers) -> Contest {
                 perf_samples,
             ),
         ],
+    }
+}
+
+fn samples(peers: &'static Peers) -> Contest {
+    const STACKS: &[&str] = &[
+        "-e",
+        "profile:hz:99 /pid == {pid}/ { @[ustack, kstack] = count(); }",
+    ];
+    Contest {
+        step: step(&["getppid", "500000"]),
+        calls: 500_000,
+        chunks: 20,
+        traced: true,
+        tools: vec![
+            ours(OURS, &["cpu_profile", "-o", "json"]).reading(|_| None),
+            ours(
+                "tracejob --unwind copy",
+                &["cpu_profile", "--unwind", "copy", "-o", "json"],
+            )
+            .reading(|_| None),
+            peer(peers, "bpftrace", "bpftrace", STACKS, |_| None),
+            peer(
+                peers,
+                "perf record -g",
+                "perf",
+                &["record", "-o", "perf.data", "-F", "99", "-g", "-p", "{pid}"],
+                |_| None,
+            ),
+            peer(
+                peers,
+                "perf record --call-graph dwarf",
+                "perf",
+                &[
+                    "record",
+                    "-o",
+                    "perf.data",
+                    "-F",
+                    "99",
+                    "--call-graph",
+                    "dwarf,16384",
+                    "-p",
+                    "{pid}",
+                ],
+                |_| None,
+            ),
+        ],
+    }
+}
+
+fn waits(peers: &'static Peers) -> Contest {
+    Contest {
+        tools: vec![
+            ours(OURS, &["off_cpu", "--unwind", "fp", "-o", "json"]).reading(|_| None),
+            peer(
+                peers,
+                "offcputime",
+                "offcputime-libbpf",
+                &["-p", "{pid}"],
+                |_| None,
+            ),
+        ],
+        ..ping_pong()
+    }
+}
+
+fn queue(peers: &'static Peers) -> Contest {
+    Contest {
+        tools: vec![
+            ours(OURS, &["run_queue", "-o", "json"]).reading(|_| None),
+            peer(peers, "runqlat", "runqlat-libbpf", &["-p", "{pid}"], |_| {
+                None
+            }),
+        ],
+        ..ping_pong()
+    }
+}
+
+fn ping_pong() -> Contest {
+    Contest {
+        step: step(&["ping-pong", "10000"]),
+        calls: 10_000,
+        chunks: 20,
+        traced: true,
+        tools: Vec::new(),
     }
 }
 

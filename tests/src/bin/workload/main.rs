@@ -104,6 +104,7 @@ fn step(args: &[OsString]) {
         "open-errors" => syscalls::open_errors(),
         "futex-waits" => syscalls::futex_waits(number(&args[0]), number(&args[1])),
         "poll-nothing" => syscalls::poll_nothing(number(&args[0]), number(&args[1])),
+        "ping-pong" => syscalls::ping_pong(number(&args[0])),
         "nanosleep" => syscalls::nanosleep(number(&args[0]), number(&args[1])),
         "read-forever" => syscalls::read_forever(),
         "pause-forever" => syscalls::pause_forever(),

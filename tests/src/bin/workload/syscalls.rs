@@ -110,6 +110,26 @@ pub(crate) fn poll_nothing(ms: u64, times: u64) {
     }
 }
 
+/// A byte to another thread and back by pipes, this many times: each thread waits for the other one.
+pub(crate) fn ping_pong(times: u64) {
+    let (there, back) = (rustix::pipe::pipe().unwrap(), rustix::pipe::pipe().unwrap());
+    let read = |pipe: &std::os::fd::OwnedFd| {
+        raw::read_byte(std::os::fd::AsRawFd::as_raw_fd(pipe)).unwrap();
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..times {
+                read(&there.0);
+                rustix::io::write(&back.1, b"x").unwrap();
+            }
+        });
+        for _ in 0..times {
+            rustix::io::write(&there.1, b"x").unwrap();
+            read(&back.0);
+        }
+    });
+}
+
 /// Reads from a pipe without a writer.
 pub(crate) fn read_forever() {
     let (read, _write) = rustix::pipe::pipe().unwrap();
