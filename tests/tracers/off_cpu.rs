@@ -70,6 +70,27 @@ fn options_leave_out_short_waits_and_preemptions() {
 }
 
 #[test]
+fn with_cpu_time_the_rows_are_the_whole_time() {
+    needs!("off_cpu");
+    let steps = "comm a_waiter , time-of nanosleep 10 20 , time-of burn 400";
+    let (outcome, report) = traced(&["--with-cpu"], steps);
+    let rows = of(&outcome, "a_waiter");
+    let on_cpu = rows.iter().filter(|row| row["reason"] == "on_cpu");
+    let on_cpu: Vec<&Value> = on_cpu.copied().collect();
+    let (all, on_cpu) = (sum(&rows, "total_ns"), sum(&on_cpu, "total_ns"));
+    let (wall, cpu) = (total(&report.all("wall_ns")), total(&report.all("cpu_ns")));
+    // A sample stands for the time since the one before; the time after the last one is missing.
+    assert!(
+        on_cpu.abs_diff(cpu) <= cpu / 20 + 20_000_000,
+        "{on_cpu} of {cpu}: {rows:?}"
+    );
+    assert!(
+        all.abs_diff(wall) <= wall / 20 + 40_000_000,
+        "{all} of {wall}: {rows:?}"
+    );
+}
+
+#[test]
 fn a_condition_selects_waits_by_their_reason() {
     needs!("off_cpu");
     let steps = "comm a_waiter , nanosleep 20 5 , futex-waits 20 10 , burn 50";

@@ -29,6 +29,8 @@ pub struct Point {
     /// Types that arguments of the tracepoint or function must have in this kernel, by their positions from 0, as C writes them:
     /// for those whose arguments have changed between versions.
     pub arguments: &'static [(u8, &'static str)],
+    /// The kernel global of the option with which the point is attached; `None`: always.
+    pub option: Option<&'static str>,
 }
 
 /// Kinds of places, each with its target. All attach by bpf() alone.
@@ -221,6 +223,7 @@ impl Point {
             at,
             program,
             arguments: &[],
+            option: None,
         }
     }
 
@@ -233,6 +236,12 @@ impl Point {
     /// The same point, only where arguments have these types: `(position from 0, type as C writes it without const)`.
     pub const fn with(mut self, arguments: &'static [(u8, &'static str)]) -> Self {
         self.arguments = arguments;
+        self
+    }
+
+    /// The same point, attached only if an option is on: that of this kernel global.
+    pub const fn if_on(mut self, global: &'static str) -> Self {
+        self.option = Some(global);
         self
     }
 }

@@ -3,16 +3,16 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, TakenStack, UNWIND, Visit, add, book,
-    calls, comm, count, counter, current_comm, current_tgid, is_on_cpu, kernel_stack,
-    kernel_stack_of, now, rows, sample, selected, taken_stack, thread_state, typed_current, visit,
-    waits_for,
+    calls, comm, count, counter, current_comm, current_tgid, interrupted_stack, is_on_cpu,
+    kernel_stack, kernel_stack_of, now, rows, sample, sample_at_timer, sample_now, sampled_runtime,
+    selected, taken_stack, thread_state, typed_current, visit, waits_for,
 };
 use aya_ebpf::{
-    Global,
-    programs::{FExitContext, RawTracePointContext},
+    EbpfContext, Global,
+    programs::{FEntryContext, FExitContext, RawTracePointContext},
 };
 use tracers::{
-    Pid, Target, Text16, ThreadState, Unwind, UserStack, WaitReason,
+    KernelStack, Pid, Target, Text16, ThreadState, Unwind, UserStack, WaitReason,
     off_cpu::{OffCpuKey, OffCpuValue},
     program,
 };
@@ -133,6 +133,62 @@ fn waited(wait: &Wait, end: u64, partial: u64, stack: &TakenStack) -> Result<boo
         if ns > row.max_ns {
             row.max_ns = ns;
         }
+    })?;
+    Ok(true)
+}
+
+/// `(struct hrtimer *hrtimer, …)`, with the option `with_cpu`.
+#[program(raw_tp = "hrtimer_expire_entry")]
+fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
+    if let Some(period) = sample_at_timer(ctx)
+        && let Some(target) = selected()
+    {
+        book(runs(ctx, period, target, interrupted_stack(ctx)));
+    }
+}
+
+/// `void update_process_times(int user_tick)`, kernel/time/timer.c, likewise where addresses of functions are hidden.
+#[program(fentry = "update_process_times")]
+fn update_process_times(ctx: &FEntryContext) {
+    if let Some(period) = sample_now()
+        && let Some(target) = selected()
+    {
+        let kernel_stack = match ctx.arg::<u32>(0) {
+            0 => Some(kernel_stack(ctx, 0)),
+            _ => None,
+        };
+        book(runs(ctx, period, target, kernel_stack));
+    }
+}
+
+/// The current thread is on a CPU.
+#[inline(always)]
+fn runs<C: EbpfContext>(
+    ctx: &C,
+    period: u64,
+    target: Target,
+    kernel_stack: Option<KernelStack>,
+) -> Result<bool, Loss> {
+    let pid = current_tgid();
+    if pid == 0 {
+        return Ok(false);
+    }
+    let weight = sample()?;
+    let ns = sampled_runtime(period)?;
+    let stack = taken_stack(ctx);
+    let key = OffCpuKey {
+        pid: Pid(pid),
+        state: ThreadState::RUNNING,
+        reason: WaitReason::ON_CPU,
+        comm: Text16(current_comm()),
+        target,
+        user_stack: stack.stack,
+        kernel_stack: kernel_stack.unwrap_or(KernelStack(0)),
+    };
+    TABLE.change(&key, weight, &stack, |row| {
+        add(&mut row.waits, weight);
+        // The time since the last sample of all counts for those that `sample` leaves out too.
+        add(&mut row.total_ns, ns);
     })?;
     Ok(true)
 }

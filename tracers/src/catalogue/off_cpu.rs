@@ -5,7 +5,7 @@ use crate::{Class, Family, Tracer, option, prelude::*};
 ///
 /// A wait begins when a thread leaves the CPU and ends when it runs again. It includes the time in the run queue after the wake-up, which
 /// `run_queue` shows by itself. The state `running` is of threads that were preempted or yielded.
-/// The sum of these waits and the thread's CPU time is the wall time.
+/// The sum of these waits and the thread's CPU time is the wall time. With `with_cpu` the rows have both.
 /// Of a wait that began before the trace or has not ended when the trace ends, the part within the trace is counted. If it began before
 /// the trace, its user stack is unknown.
 #[event]
@@ -16,7 +16,7 @@ pub struct OffCpu {
     /// State of the thread while it waits, in the words of /proc/PID/status.
     #[key]
     pub state: ThreadState,
-    /// What the thread waits for, as `time_budget` has it: disk, network, lock, timer, process, memory, work, other, or cpu if it was preempted.
+    /// What the thread waits for, as `time_budget` has it: disk, network, lock, timer, process, memory, work, other, or cpu if it was preempted; on_cpu of time that is no wait.
     #[key]
     pub reason: WaitReason,
     /// Name of the thread.
@@ -53,6 +53,8 @@ pub struct Params {
     pub min_wait: option::Duration,
     /// Count only waits that the thread asked for: not those in which it was preempted.
     pub blocked_only: bool,
+    /// Count CPU time too, by samples at the kernel's tick as in `cpu_profile`. A flame graph then shows the whole time.
+    pub with_cpu: bool,
     /// How user stacks are taken. A copied stack is unwound in user space by the unwind tables of the mapped files, which programs without
     /// frame pointers need. The stack is copied after a wait that counts, where the kernel has the tracepoint `sched_exit_tp` (Linux 6.16) or fexit.
     pub unwind: crate::Unwind,
@@ -62,6 +64,10 @@ pub struct Params {
     pub stack_copy: option::Size,
 }
 
+/// The tick, and the tick where addresses of functions are hidden.
+const TICK: Point = raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")]).if_on("WITH_CPU");
+const TICK_WITHOUT_NAMES: Point = fentry("update_process_times").with(&[(0, "int")]).if_on("WITH_CPU");
+const EACH: Point = iter("task").by("each_task");
 const SWITCH: Point = raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]);
 
 impl Tracer for OffCpu {
@@ -69,12 +75,15 @@ impl Tracer for OffCpu {
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Cpu;
     const POINTS: &'static [&'static [Point]] = &[
-        &[SWITCH, raw_tp("sched_exit_tp"), iter("task").by("each_task")],
-        &[SWITCH, fexit("schedule"), iter("task").by("each_task")],
+        &[SWITCH, raw_tp("sched_exit_tp"), EACH, TICK],
+        &[SWITCH, raw_tp("sched_exit_tp"), EACH, TICK_WITHOUT_NAMES],
+        &[SWITCH, fexit("schedule"), EACH, TICK],
+        &[SWITCH, fexit("schedule"), EACH, TICK_WITHOUT_NAMES],
         // Without copies.
-        &[SWITCH, iter("task").by("each_task")],
+        &[SWITCH, EACH, TICK],
+        &[SWITCH, EACH, TICK_WITHOUT_NAMES],
     ];
     const COST: &'static str = "about 2 µs per context switch of the target, 3 µs more with a copied stack, 0.2 µs of everything else";
     const EXAMPLES: &'static [&'static str] =
-        &["-o flamegraph=waits.svg --pid 4242 --duration 10s", "--min-wait 1ms --container 3f2a", "--blocked-only -- ./myprogram"];
+        &["-o flamegraph=waits.svg --pid 4242 --duration 10s", "--min-wait 1ms --container 3f2a", "--with-cpu -o flamegraph=time.svg -- ./myprogram"];
 }

@@ -11,6 +11,9 @@ impl WaitReason {
     /// The thread could go on, and waits for a CPU.
     pub const CPU: Self = Self(NUMBER_OF_WAITS);
 
+    /// The thread does not wait: it is on a CPU.
+    pub const ON_CPU: Self = Self(NUMBER_OF_WAITS + 1);
+
     /// Returns the reason of a wait.
     #[inline(always)]
     pub const fn of(waits: WaitsFor) -> Self {
@@ -65,9 +68,9 @@ mod user {
 
     cell! { WaitReason => Kind::WaitReason, |v, out| out.unsigned(v.0.into()) }
 
-    /// Words by number: those of [`WaitsFor`], and that of a wait for a CPU.
-    const NAMES: [&str; NUMBER_OF_WAITS as usize + 1] = [
-        "disk", "network", "lock", "timer", "process", "memory", "work", "other", "cpu",
+    /// Words by number: those of [`WaitsFor`], and those of a thread that does not wait for anything else.
+    const NAMES: [&str; NUMBER_OF_WAITS as usize + 2] = [
+        "disk", "network", "lock", "timer", "process", "memory", "work", "other", "cpu", "on_cpu",
     ];
 
     fn reason(number: u64) -> Cow<'static, str> {
@@ -92,6 +95,7 @@ mod user {
             assert_eq!(reason(WaitReason::of(waits).0.into()), word);
         }
         assert_eq!(reason(WaitReason::CPU.0.into()), "cpu");
-        assert_eq!(reason(9), "reason_9");
+        assert_eq!(reason(WaitReason::ON_CPU.0.into()), "on_cpu");
+        assert_eq!(reason(10), "reason_10");
     }
 }

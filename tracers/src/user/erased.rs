@@ -70,7 +70,7 @@ impl<T: Tracer> Erased for Handle<T> {
         T::FAMILY
     }
     fn points(&self) -> Vec<Vec<Point>> {
-        T::POINTS.iter().map(|set| set.to_vec()).collect()
+        points_with::<T>(|_| false)
     }
     fn nests(&self) -> bool {
         T::NESTS
@@ -98,15 +98,33 @@ impl<T: Tracer> Erased for Handle<T> {
         T::EXAMPLES
     }
     fn plan(&self, spec: &Spec) -> Plan {
+        let globals = spec.globals();
+        let is_on = |option| {
+            let value = globals.iter().find(|(global, _)| *global == option);
+            value.is_some_and(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
+        };
         Plan {
             tracer: self.name,
             datasets: self.datasets(),
-            points: self.points(),
+            points: points_with::<T>(is_on),
             nests: T::NESTS,
-            globals: spec.globals(),
+            globals,
             slots: BTreeMap::new(),
         }
     }
+}
+
+/// Returns the sets of points, of which those of options only where the option is on. Sets that are equal then are one.
+fn points_with<T: Tracer>(is_on: impl Fn(&'static str) -> bool) -> Vec<Vec<Point>> {
+    let mut sets: Vec<Vec<Point>> = Vec::new();
+    for set in T::POINTS {
+        let points = set.iter().filter(|point| point.option.is_none_or(&is_on));
+        let points: Vec<Point> = points.cloned().collect();
+        if !sets.contains(&points) {
+            sets.push(points);
+        }
+    }
+    sets
 }
 
 /// Returns the tracer of this name, in snake case or camel case.

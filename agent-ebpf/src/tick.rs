@@ -1,0 +1,87 @@
+//! The kernel's tick: when a CPU is sampled, and the CPU time that a sample stands for.
+
+use crate::{Loss, current, kernel_fields, kernel_functions, now};
+use aya_ebpf::{
+    Global, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap,
+    programs::RawTracePointContext,
+};
+
+/// Period of the kernel's tick.
+#[unsafe(no_mangle)]
+pub static TICK_NS: Global<u64> = Global::new(4_000_000);
+/// Samples per second and CPU.
+#[unsafe(no_mangle)]
+pub static FREQUENCY: Global<u64> = Global::new(99);
+
+kernel_functions! {
+    // The tick, by which the kernel itself accounts CPU time: kernel/time/tick-sched.c.
+    TICK = tick_nohz_handler | tick_sched_timer;
+}
+
+kernel_fields! {
+    TIMER_FUNCTION = hrtimer.function: u64;
+    TIMER_EXPIRES = hrtimer.node.expires: u64;
+    TASK_RUNTIME = task_struct.se.sum_exec_runtime: u64;
+}
+
+/// CPU time of a thread at its last sample, ns, by thread ID.
+#[map]
+static RUNTIMES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Returns the time that a sample stands for which is due at this timer: `(struct hrtimer *hrtimer, …)`, the arguments of
+/// `hrtimer_expire_entry`. `None` where none is due, or where the timer is not the tick.
+#[inline(always)]
+pub fn sample_at_timer(ctx: &RawTracePointContext) -> Option<u64> {
+    let timer: *const u8 = ctx.arg(0);
+    if TIMER_FUNCTION.read(timer) != Ok(TICK.address()) {
+        return None;
+    }
+    due(TIMER_EXPIRES.read(timer).ok()?)
+}
+
+/// Returns the same at a tick that is now.
+#[inline(always)]
+pub fn sample_now() -> Option<u64> {
+    due(now())
+}
+
+/// Returns the time that the sample of the tick at this time stands for; `None` where none is due.
+///
+/// Samples are due at multiples of their period. A tick takes the sample if one was due since the tick before it, whether that one came or
+/// the CPU was idle then: so what runs at the tick does not matter, nor what ran before.
+#[inline(always)]
+fn due(at: u64) -> Option<u64> {
+    let (every, frequency) = (TICK_NS.load(), FREQUENCY.load());
+    let wanted = 1_000_000_000_u64.checked_div(frequency)?;
+    if wanted <= every {
+        return Some(every);
+    }
+    match at / wanted == at.saturating_sub(every) / wanted {
+        true => None,
+        false => Some(wanted),
+    }
+}
+
+/// Returns the CPU time that the current thread had since its last sample; `period` at its first one.
+///
+/// So the sum of a thread's samples is its CPU time even where ticks are missing: a virtual CPU that waits for a real one has none.
+///
+/// # Errors
+/// Where the thread cannot be read, or there is no room for it.
+#[inline(always)]
+pub fn sampled_runtime(period: u64) -> Result<u64, Loss> {
+    let (thread, now) = (
+        bpf_get_current_pid_tgid() as u32,
+        TASK_RUNTIME.read(current())?,
+    );
+    // SAFETY: copied at once.
+    let before = unsafe { RUNTIMES.get(&thread) }.copied();
+    RUNTIMES
+        .insert(&thread, &now, 0)
+        .map_err(|_| Loss::MapFull)?;
+    Ok(match before {
+        Some(before) if before <= now => now - before,
+        // A new thread, with the ID of an old one.
+        Some(_) | None => period,
+    })
+}
