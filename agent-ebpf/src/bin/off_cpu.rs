@@ -21,6 +21,9 @@ use tracers::{
 static MIN_WAIT: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static BLOCKED_ONLY: Global<u8> = Global::new(0);
+/// The programs of the tick are attached only with it.
+#[unsafe(no_mangle)]
+static WITH_CPU: Global<u8> = Global::new(0);
 
 rows!(OffCpuKey => OffCpuValue, 16384);
 
@@ -170,7 +173,7 @@ fn runs<C: EbpfContext>(
     kernel_stack: Option<KernelStack>,
 ) -> Result<bool, Loss> {
     let pid = current_tgid();
-    if pid == 0 {
+    if pid == 0 || WITH_CPU.load() == 0 {
         return Ok(false);
     }
     let weight = sample()?;
