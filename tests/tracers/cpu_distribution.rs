@@ -53,7 +53,9 @@ fn runs_and_sleeps_are_counted_with_their_durations() {
             .sum()
     };
     // Buckets are powers of two: one of 20 ms begins at 16.7 ms.
-    assert_eq!(long("off_cpu", 16_000_000), 30, "{row}");
+    // On a busy machine the thread may also be off the CPU for as long because others run.
+    let slept = long("off_cpu", 16_000_000);
+    assert!((30..=35).contains(&slept), "{row}");
     assert_eq!(
         sum(&rows, "stretches"),
         long("on_cpu", 0) + long("off_cpu", 0)

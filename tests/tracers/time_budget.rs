@@ -112,8 +112,9 @@ fn page_faults_are_waits_for_memory() {
 #[test]
 fn a_cpu_quota_throttles() {
     needs!("time_budget");
-    let group = Cgroup::with_cpu_quota(20_000, 100_000);
-    let mut workload = Workload::behind_gate("burn 100");
+    // So little that the rest of the machine cannot use it up.
+    let group = Cgroup::with_cpu_quota(5_000, 100_000);
+    let mut workload = Workload::behind_gate("burn 25");
     group.add(workload.pid());
     let trace = Trace::of("time_budget").of_process(&workload).start();
     workload.finish();
