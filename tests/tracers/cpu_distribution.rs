@@ -39,7 +39,7 @@ fn runs_and_sleeps_are_counted_with_their_durations() {
     // The notes themselves and the wait for the gate take some time, which is long where the processor is emulated.
     const AROUND: u64 = 100_000_000;
     assert!(
-        on >= cpu - cpu / 100 && on < cpu + AROUND,
+        on >= cpu - cpu / 10 && on < cpu + AROUND,
         "{on} on the CPU, of {cpu}"
     );
     assert!(
