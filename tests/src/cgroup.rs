@@ -100,6 +100,22 @@ impl Cgroup {
         None
     }
 
+    /// Returns a field of its cpu.stat.
+    pub fn cpu_stat(&self, field: &str) -> u64 {
+        let text = fs::read_to_string(self.path.join("cpu.stat")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        let value = line.unwrap_or_else(|| panic!("no {field}: {text}"));
+        value.trim().parse().unwrap()
+    }
+
+    /// Returns the time in which it was throttled, ns. Version 2 has it in µs.
+    pub fn throttled_ns(&self) -> u64 {
+        match self.path.join("cpu.cfs_quota_us").exists() {
+            true => self.cpu_stat("throttled_time"),
+            false => self.cpu_stat("throttled_usec") * 1000,
+        }
+    }
+
     /// A new one of a name, of cgroup v1; none where that is not mounted.
     pub fn of_version_1(name: &str) -> Option<Self> {
         let root = Path::new("/sys/fs/cgroup/memory");

@@ -43,7 +43,9 @@ pub use flood::{Attack, beside, hold_silent_connections, send_again_and_again};
 pub use held::{descriptors, held_by, in_kernel, most_resident, resident, sleeps, threads};
 pub use row::{Wanted, bytes, check, expect, sum};
 pub use steps::Steps;
-pub use support::{all_tracers, in_vm, mptcp_here, mptcp_socket, runs_here, skips_runs, tracers};
+pub use support::{
+    all_tracers, in_vm, mptcp_here, mptcp_socket, names_here, runs_here, skips_runs, tracers,
+};
 pub use trace::{Listener, Outcome, Trace, Tracing, agent, tracejob, tracejob_path};
 pub use wait::{deadline, join, until, until_within};
 pub use workload::{Report, Workload, cgroup_of, copy_of_workload, executable, folder, program};

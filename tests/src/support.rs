@@ -138,10 +138,15 @@ pub fn runs_here(tracer: &str, test: &str) -> bool {
     if listed["supported"] == true {
         return true;
     }
-    let test = test.trim_end_matches("::here");
-    let test = test.split_once("::").map_or(test, |(_, name)| name);
-    println!("SKIPPED {test}: {}", listed["reason"].as_str().unwrap());
+    let reason = listed["reason"].as_str().unwrap();
+    println!("SKIPPED {}: {reason}", name_of(test));
     false
+}
+
+/// Returns the name of a test, from the type name of a function in it.
+fn name_of(test: &str) -> &str {
+    let test = test.trim_end_matches("::here");
+    test.split_once("::").map_or(test, |(_, name)| name)
 }
 
 /// Returns from the test if the tracer does not run on this kernel, and prints the reason.
@@ -150,6 +155,29 @@ macro_rules! needs {
     ($tracer:literal) => {{
         fn here() {}
         if !$crate::runs_here($tracer, std::any::type_name_of_val(&here)) {
+            return;
+        }
+    }};
+}
+
+/// Returns whether the program under test may read the symbols of the kernel and of processes. If not, prints that the test is skipped.
+pub fn names_here(test: &str) -> bool {
+    let Some(all) = capabilities(Requiring::None) else {
+        return true;
+    };
+    println!(
+        "SKIPPED {}: names of functions are hidden from a program with {all} alone",
+        name_of(test)
+    );
+    false
+}
+
+/// Returns from the test if the program under test gets no names of functions, and prints the reason.
+#[macro_export]
+macro_rules! needs_names {
+    () => {{
+        fn here() {}
+        if !$crate::names_here(std::any::type_name_of_val(&here)) {
             return;
         }
     }};

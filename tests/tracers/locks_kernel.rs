@@ -4,7 +4,7 @@ use crate::{
     conformance::{Entry, Expects, Identity, conforms},
     has_frame,
 };
-use tests::{Trace, Workload, needs, sum};
+use tests::{Trace, Workload, needs, needs_names, sum};
 
 /// The entry of the conformance suite.
 const CONFORMANCE: Entry = Entry {
@@ -45,6 +45,7 @@ mod here {
     #[test]
     fn threads_that_map_memory_at_once_wait_for_the_lock_of_their_address_space() {
         needs!("locks_kernel");
+        needs_names!();
         let mut workload = Workload::behind_gate("comm a_mapper , threads 4 map-and-unmap 20000");
         let trace = Trace::of("locks_kernel").of_process(&workload).start();
         let began = std::time::Instant::now();

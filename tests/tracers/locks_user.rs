@@ -4,7 +4,7 @@ use crate::{
     conformance::{Entry, Expects, Identity, conforms},
     has_frame,
 };
-use tests::{Trace, Workload, needs, sum};
+use tests::{Trace, Workload, needs, needs_names, sum};
 
 /// The entry of the conformance suite.
 const CONFORMANCE: Entry = Entry {
@@ -23,6 +23,7 @@ mod here {
     #[test]
     fn a_wait_that_times_out_is_counted_with_its_duration_and_stack() {
         needs!("locks_user");
+        needs_names!();
         let mut workload = Workload::behind_gate("comm a_waiter , futex-waits 20 10");
         let trace = Trace::of("locks_user").of_process(&workload).start();
         workload.finish();

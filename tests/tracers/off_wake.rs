@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::Value;
 use std::{fs, process};
-use tests::{Trace, Workload, needs, sum};
+use tests::{Trace, Workload, needs, needs_names, sum};
 
 /// The entry of the conformance suite. A thread that starts or ends is waited for.
 const CONFORMANCE: Entry = Entry {
@@ -14,6 +14,8 @@ const CONFORMANCE: Entry = Entry {
     only: &[("reason", "timer")],
     besides: 5,
     unit: 20,
+    // A thread that gets no CPU until the time is over does not sleep.
+    missing_percent: 5,
     ..Entry::of("off_wake", "nanosleep 1 {}", Expects::Count(1))
 };
 conforms!(CONFORMANCE);
@@ -46,6 +48,7 @@ mod here {
     #[test]
     fn the_stack_of_the_waker_is_on_top() {
         needs!("off_wake");
+        needs_names!();
         let path = std::env::temp_dir().join(format!("off-wake-{}", process::id()));
         let folded = format!("folded={}", path.display());
         let mut workload = Workload::behind_gate("comm a_waiter , contend 20 10");

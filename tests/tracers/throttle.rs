@@ -1,7 +1,7 @@
 //! `throttle` against cpu.stat of a cgroup with a quota.
 
 use crate::conformance::{Entry, Expects, Identity, Limit, conforms};
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 use tests::{Cgroup, Trace, Workload, needs, sum};
 
 /// The entry of the conformance suite.
@@ -23,16 +23,6 @@ const CONFORMANCE: Entry = Entry {
 };
 conforms!(CONFORMANCE);
 
-/// A field of a cgroup's cpu.stat.
-fn stat(group: &Path, field: &str) -> u64 {
-    let text = fs::read_to_string(group.join("cpu.stat")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    line.unwrap_or_else(|| panic!("no {field}: {text}"))
-        .trim()
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn quota_and_throttled_periods_are_those_of_cpu_stat() {
     needs!("throttle");
@@ -42,20 +32,11 @@ fn quota_and_throttled_periods_are_those_of_cpu_stat() {
     workload.go();
     // 100 ms at 20 ms in each 100 ms.
     std::thread::sleep(Duration::from_millis(700));
-    let before = [
-        stat(group.path(), "nr_periods"),
-        stat(group.path(), "nr_throttled"),
-    ];
+    let before = [group.cpu_stat("nr_periods"), group.cpu_stat("nr_throttled")];
     let trace = Trace::of("throttle").of_process(&workload);
     let outcome = trace.with(&["--duration", "300ms"]).run();
-    let after = [
-        stat(group.path(), "nr_periods"),
-        stat(group.path(), "nr_throttled"),
-    ];
-    let throttled = match fs::exists(group.path().join("cpu.cfs_quota_us")).unwrap() {
-        true => stat(group.path(), "throttled_time"),
-        false => stat(group.path(), "throttled_usec") * 1000,
-    };
+    let after = [group.cpu_stat("nr_periods"), group.cpu_stat("nr_throttled")];
+    let throttled = group.throttled_ns();
     workload.end();
     outcome.complete();
     let rows: Vec<_> = outcome.rows.iter().collect();
