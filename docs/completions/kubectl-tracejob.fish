@@ -421,6 +421,7 @@ complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; a
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l tls-server-name -d 'Server name to expect in the API server\'s certificate' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l request-timeout -d 'Timeout of a request; 0 is no timeout [default: 30s]' -r
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l blocked-only -d 'Count only waits that the thread asked for: not those in which it was preempted.'
+complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l with-cpu -d 'Count CPU time too, by samples at the kernel\'s tick as in `cpu_profile`. A flame graph then shows the whole time.'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l host -d 'Trace every process on the nodes, if their policy allows it; creates a ClusterTraceJob'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l keep -d 'Keep the job after its end; Ctrl-C suspends it'
 complete -c kubectl-tracejob -n "__fish_kubectl_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s h -l help -d 'Print help'

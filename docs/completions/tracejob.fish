@@ -288,6 +288,7 @@ complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_s
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l agent-cert -d 'Client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l agent-key -d 'Key of the client certificate, for https (PEM)' -r -F
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l blocked-only -d 'Count only waits that the thread asked for: not those in which it was preempted.'
+complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l with-cpu -d 'Count CPU time too, by samples at the kernel\'s tick as in `cpu_profile`. A flame graph then shows the whole time.'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -l host -d 'Trace every process on this host except tracejob'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_cpu" -s h -l help -d 'Print help'
 complete -c tracejob -n "__fish_tracejob_using_subcommand run; and __fish_seen_subcommand_from off_wake" -l min-wait -d 'Count only waits with at least this duration. [such as 10ms]' -r

@@ -703,9 +703,27 @@ pub struct Account {
     /// Events that the filter excluded.
     #[prost(uint64, tag = "18")]
     pub filtered: u64,
+    /// Quality of the user stacks; absent if no row has one.
+    #[prost(message, optional, tag = "19")]
+    pub user_stacks: ::core::option::Option<UserStacks>,
     /// Stacks that were to be unwound from a copy, and were not, or not up to their outermost frame. Their events are otherwise complete.
-    #[prost(uint64, tag = "19")]
+    #[prost(uint64, tag = "20")]
     pub stacks_not_unwound: u64,
+}
+/// Numbers of delivered events by the user stacks of their rows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserStacks {
+    #[prost(uint64, tag = "1")]
+    pub delivered: u64,
+    /// Stacks with the maximum depth.
+    #[prost(uint64, tag = "2")]
+    pub truncated: u64,
+    /// Stacks without frames: of kernel threads, and stacks that found no room.
+    #[prost(uint64, tag = "3")]
+    pub empty: u64,
+    /// Stacks with one or two frames. Many of them hint at programs that were built without frame pointers.
+    #[prost(uint64, tag = "4")]
+    pub short: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nodes {
