@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     target("answers", tracejob::fuzzing::answers),
     target("condition", condition),
     target("config", config),
