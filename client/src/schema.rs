@@ -177,20 +177,20 @@ fn dataset(
 
 fn column(message: &v1::Column, known: Option<&Column>) -> Result<Column, String> {
     let kind = kind(message, known.map(|column| column.kind));
-    Ok(Column {
-        name: match known {
-            Some(column) => column.name.clone(),
-            None => name("column", &message.name)?.into(),
+    // A column of the catalogue keeps what no message has.
+    let base = match known {
+        Some(column) => column.clone(),
+        None => Column {
+            name: name("column", &message.name)?.into(),
+            ..Column::of("", "", Role::None, false)
         },
-        about: known.map_or("".into(), |column| column.about.clone()),
+    };
+    Ok(Column {
         kind,
         role: role(message.role()),
-        wide: known.is_some_and(|column| column.wide),
-        spare: known.is_some_and(|column| column.spare),
-        on_top: known.is_some_and(|column| column.on_top),
-        part: known.and_then(|column| column.part),
         // Received rows are decoded.
         place: None,
+        ..base
     })
 }
 

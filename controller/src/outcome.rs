@@ -387,17 +387,7 @@ mod tests {
 
     /// Columns: a label, text of the traced program, a count, a histogram.
     fn table(rows: &[(&str, &str, u64)]) -> (Vec<Column>, Batch) {
-        let of = |name: &'static str, kind, role| Column {
-            name: name.into(),
-            about: "".into(),
-            kind,
-            role,
-            wide: false,
-            spare: false,
-            on_top: false,
-            part: None,
-            place: None,
-        };
+        let of = |name: &'static str, kind, role| Column::of(name, "", role, false).kind(kind);
         let unit = tracers::Unit::None;
         let columns = vec![
             of("pod", Kind::Text, Role::Key),
@@ -446,17 +436,8 @@ mod tests {
             kinds.partition(|kind| kind.trust() == Trust::Program);
         assert!(chosen.len() > 5 && others.len() > 10);
         for kind in chosen {
-            let column = |name: &'static str, kind, role| Column {
-                name: name.into(),
-                about: "".into(),
-                kind,
-                role,
-                wide: false,
-                spare: false,
-                on_top: false,
-                part: None,
-                place: None,
-            };
+            let column =
+                |name: &'static str, kind, role| Column::of(name, "", role, false).kind(kind);
             let columns = [
                 column("x", kind, Role::Key),
                 column("count", Kind::Unsigned, Role::Count),

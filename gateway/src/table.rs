@@ -81,17 +81,7 @@ mod tests {
     use tracers::{Kind, Value};
 
     fn column(name: &'static str, kind: Kind, role: Role) -> Column {
-        Column {
-            name: name.into(),
-            about: "".into(),
-            kind,
-            role,
-            wide: false,
-            spare: false,
-            on_top: false,
-            part: None,
-            place: None,
-        }
+        Column::of(name, "", role, false).kind(kind)
     }
 
     fn columns() -> Vec<Column> {

@@ -425,17 +425,7 @@ mod tests {
 
     /// Returns the contents of outputs of a tracer with events and a table.
     fn opened(formats: &[&str], dataset: Option<&str>) -> Result<Outputs> {
-        let columns = [Column {
-            name: "n".into(),
-            about: "".into(),
-            kind: Kind::Unsigned,
-            role: Role::None,
-            wide: false,
-            spare: false,
-            on_top: false,
-            part: None,
-            place: None,
-        }];
+        let columns = [Column::of("n", "", Role::None, false).kind(Kind::Unsigned)];
         let shape = |name, form| Shape {
             name,
             columns: &columns,

@@ -112,7 +112,9 @@ impl Column {
         self.held(held)
     }
 
-    pub(crate) const fn kind(mut self, kind: Kind) -> Self {
+    /// Of this kind.
+    #[doc(hidden)]
+    pub const fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }

@@ -288,17 +288,7 @@ mod tests {
     use std::vec;
 
     fn columns() -> Vec<Column> {
-        let column = |name: &'static str, kind, role| Column {
-            name: name.into(),
-            about: "".into(),
-            kind,
-            role,
-            wide: false,
-            spare: false,
-            on_top: false,
-            part: None,
-            place: None,
-        };
+        let column = |name: &'static str, kind, role| Column::of(name, "", role, false).kind(kind);
         vec![
             column("name", Kind::Text, Role::Key),
             column("count", Kind::Unsigned, Role::Count),

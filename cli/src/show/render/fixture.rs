@@ -17,17 +17,7 @@ pub(super) const WALL: Wall = Wall {
 };
 
 fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
-    Column {
-        name: name.into(),
-        about: "What it is.".into(),
-        kind,
-        role,
-        wide,
-        spare: false,
-        on_top: false,
-        part: None,
-        place: None,
-    }
+    Column::of(name, "What it is.", role, wide).kind(kind)
 }
 
 fn flags(bits: u64, each: &mut dyn FnMut(&str)) {

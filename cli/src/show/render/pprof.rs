@@ -75,10 +75,12 @@ impl Pprof {
         let mut known = [false, true].map(|_| vec![None; batch.frames.len()]);
         let columns = self.columns.clone();
         let values: Vec<usize> = values(&columns).collect();
+        let order: Vec<usize> = from_root(&columns).collect();
+        let root = self.root.clone();
         for row in 0..batch.rows() {
             let mut stack = Vec::new();
             // Innermost first.
-            for at in from_root(&columns).rev() {
+            for &at in order.iter().rev() {
                 let kernel = matches!(columns[at].kind, Kind::KernelStack);
                 let Value::Frames(frames) = batch.value(at, row) else {
                     continue;
@@ -93,7 +95,7 @@ impl Pprof {
                     false => stack.extend(frames.iter().filter_map(&mut location)),
                 }
             }
-            for at in self.root.clone().into_iter().rev() {
+            for &at in root.iter().rev() {
                 let name = root_text(&columns[at], at, batch, row, wall).into();
                 let frame = Frame {
                     name,

@@ -37,6 +37,8 @@ pub(super) struct Fold {
     columns: Vec<Column>,
     /// Places of the columns whose values are the first frames.
     root: Vec<usize>,
+    /// Places of the columns with stacks, from the root.
+    order: Vec<usize>,
     stacks: Stacks<1>,
 }
 
@@ -45,6 +47,7 @@ impl Fold {
         Self {
             columns: columns.to_vec(),
             root: Vec::new(),
+            order: from_root(columns).collect(),
             stacks: Stacks::default(),
         }
     }
@@ -62,7 +65,7 @@ impl Fold {
                 _ => 1,
             };
             stack.clear();
-            for at in self.root.clone() {
+            for &at in &self.root {
                 let name = root_text(&self.columns[at], at, batch, row, wall);
                 stack.push(self.stacks.number(name.as_bytes(), false));
             }
@@ -89,7 +92,7 @@ impl Fold {
         }
         let named = stack.len();
         let mut is_on_top = false;
-        for at in from_root(columns) {
+        for &at in &self.order {
             let (column, kernel) = (&columns[at], matches!(columns[at].kind, Kind::KernelStack));
             let mut number = |names: &mut Stacks<1>, id: usize| {
                 let frame = batch.frames.get(id)?;

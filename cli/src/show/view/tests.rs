@@ -4,17 +4,7 @@ use super::*;
 use tracers::{Kind, Role};
 
 fn column(name: &'static str, kind: Kind, role: Role, wide: bool) -> Column {
-    Column {
-        name: name.into(),
-        about: "".into(),
-        kind,
-        role,
-        wide,
-        spare: false,
-        on_top: false,
-        part: None,
-        place: None,
-    }
+    Column::of(name, "", role, wide).kind(kind)
 }
 
 /// Columns of a table.
