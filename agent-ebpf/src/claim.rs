@@ -35,17 +35,24 @@ pub fn claim<T>(of: &PerCpuArray<Claimable<T>>) -> Option<(Claim, *mut T)> {
     if AGAIN.load() == 0 {
         return claim_entry(of, 0);
     }
-    (0..CLAIMS).find_map(|entry| claim_entry(of, entry))
+    let entry = (0..CLAIMS).find_map(|entry| match claim_entry(of, entry) {
+        Some((claim, _)) => {
+            core::mem::forget(claim);
+            Some(entry)
+        }
+        None => None,
+    })?;
+    // The verifier would follow the memory of each entry by itself, through the rest of the program.
+    of.get_ptr_mut(crate::forget(entry.into()) as u32)
+        .map(granted)
 }
 
 #[inline(always)]
 fn claim_entry<T>(of: &PerCpuArray<Claimable<T>>, entry: u32) -> Option<(Claim, *mut T)> {
-    let entry = of.get_ptr_mut(entry)?;
-    // SAFETY: the entry's own fields.
-    let (claims, value) = unsafe { (&raw mut (*entry).claims, &raw mut (*entry).value) };
+    let (claim, value) = granted(of.get_ptr_mut(entry)?);
+    let claims = claim.0;
     // SAFETY: an aligned u64 of the entry.
     unsafe { add_atomic(claims, 1) };
-    let claim = Claim(claims);
     // A program that finds only its own claim has the memory: of two at once, at most one does.
     // (An atomic exchange would be a single step, but needs 5.12.)
     // SAFETY: as above.
@@ -54,4 +61,12 @@ fn claim_entry<T>(of: &PerCpuArray<Claimable<T>>, entry: u32) -> Option<(Claim, 
         // Given back here.
         _ => None,
     }
+}
+
+/// Returns the claim of an entry, and its memory.
+#[inline(always)]
+fn granted<T>(entry: *mut Claimable<T>) -> (Claim, *mut T) {
+    // SAFETY: the entry's own fields.
+    let (claims, value) = unsafe { (&raw mut (*entry).claims, &raw mut (*entry).value) };
+    (Claim(claims), value)
 }

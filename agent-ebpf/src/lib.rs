@@ -118,7 +118,8 @@ pub fn forget(number: u64) -> u64 {
     match NOTHING.get(0) {
         // SAFETY: an aligned u64 of the map's only entry.
         Some(nothing) => number | unsafe { core::ptr::read_volatile(nothing) },
-        None => number,
+        // It exists. For the verifier, this path has one number too.
+        None => 0,
     }
 }
 

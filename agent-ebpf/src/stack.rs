@@ -5,7 +5,7 @@
 
 use crate::{
     CLAIMS, Claim, Claimable, TASK_GROUP_LEADER, claim, clamped, count, counter, current_tgid,
-    kernel_fields, kernel_functions, masked,
+    forget, kernel_fields, kernel_functions, masked,
 };
 use aya_ebpf::{
     EbpfContext, Global,
@@ -94,8 +94,8 @@ fn read(
     }
     // SAFETY: as above.
     unsafe { (*scratch).head.len = len as u64 };
-    // 0 means none.
-    Some((hash | OF_KERNEL_SIDE, claim, scratch))
+    // 0 means none. The verifier knows the hash of a stack without frames, and follows it by itself.
+    Some((forget(hash | OF_KERNEL_SIDE), claim, scratch))
 }
 
 /// Returns the kernel stack of the current task, without its first `skip` frames.
@@ -153,32 +153,35 @@ fn is_interrupt(address: u64) -> bool {
         || INTERRUPT_OF_LINE.contains(address, INTERRUPT_BYTES)
 }
 
-/// The kernel stack below the interrupt in which the program runs: what the interrupt interrupted. `None` where that was user mode.
+/// Returns the number of the innermost frames that are of the interrupt in which the program runs: the stack without them is what the interrupt
+/// interrupted. `None` where that was user mode.
 #[inline(always)]
-pub fn interrupted_stack<C: EbpfContext>(ctx: &C) -> Option<KernelStack> {
-    // SAFETY: the buffer has that many bytes.
-    let take = |to, bytes| unsafe { bpf_get_stack(ctx.as_ptr(), to, bytes, 0) };
-    let Some((_, claim, scratch)) = read(take, 0) else {
-        return Some(KernelStack(0));
+pub fn interrupt_frames<C: EbpfContext>(ctx: &C) -> Option<u64> {
+    let Some((_claim, scratch)) = claim(&KERNEL_SCRATCH) else {
+        // The stack is missing for the same reason, and is counted then.
+        return Some(0);
     };
-    // SAFETY: the scratch is ours, and `read` has filled it.
-    let len = unsafe { (*scratch).head.len } as usize;
+    // SAFETY: the scratch is ours.
+    let addresses = unsafe { &mut (*scratch).addresses };
+    let to = addresses.as_mut_ptr().cast();
+    // SAFETY: the buffer has that many bytes.
+    let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), to, DEPTH.load() * 8, 0) };
+    if bytes <= 0 {
+        return Some(0);
+    }
+    let len = bytes as u64 / 8;
     let mut skip = 0;
     for i in 0..INTERRUPT_FRAMES {
-        if i >= len {
+        if i as u64 >= len {
             break;
         }
-        // SAFETY: fewer than its frames.
-        if is_interrupt(unsafe { (*scratch).addresses[i] }) {
-            skip = i + 1;
+        if is_interrupt(addresses[i]) {
+            skip = i as u64 + 1;
             break;
         }
     }
-    drop(claim);
-    match skip {
-        all if all == len => None,
-        skip => Some(kernel_stack(ctx, skip as u64)),
-    }
+    let skip = forget(skip);
+    (skip != len).then_some(skip)
 }
 
 kernel_fields! {
@@ -222,7 +225,7 @@ fn known(stack: *const UserFrames, len: u32) -> u32 {
         // The others are 0 and 2 (include/uapi/linux/bpf.h). Without a branch: the verifier would follow both sides of each.
         known += status & UserFrame::VALID;
     }
-    known
+    forget(known.into()) as u32
 }
 
 /// Returns the user stack of the current task. Equal addresses in two processes, or in two programs of one, are two stacks.

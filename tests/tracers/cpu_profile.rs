@@ -5,7 +5,7 @@ use crate::{
     has_frame,
 };
 use serde_json::Value;
-use tests::{Outcome, Report, Trace, Workload, needs, sum};
+use tests::{Outcome, Report, Trace, Workload, needs, needs_names, sum};
 
 /// The entry of the conformance suite: a sample for each tick of 4 ms, CONFIG_HZ being 250. A virtual CPU that waits for a real one has no
 /// ticks.
@@ -62,7 +62,7 @@ fn the_frequency_is_the_rate_of_samples() {
         (frequency.parse::<u64>().unwrap(), samples)
     });
     let (_, ticks) = samples[3];
-    assert!((400..=1050).contains(&ticks), "{ticks} ticks");
+    assert!((400..=1200).contains(&ticks), "{ticks} ticks");
     for (frequency, samples) in &samples[..3] {
         let expected = frequency * ticks / 250;
         // A thread that shares its CPU has it at the times of samples by chance.
@@ -114,6 +114,8 @@ fn a_thread_that_sleeps_has_no_samples_and_modes_are_told_apart() {
 #[test]
 fn copied_stacks_are_unwound_on_every_kernel() {
     needs!("cpu_profile");
+    // The tables are read from the files of the process.
+    needs_names!();
     let (outcome, _) = traced(&["--unwind", "copy"], "comm a_burner , burn 2000");
     let burnt = outcome.rows_where("comm", "a_burner");
     let (samples, frames) = (sum(&burnt, "samples"), frames(&burnt));

@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 use agent_ebpf::{
-    Loss, TakenStack, add, book, current_comm, interrupted_stack, kernel_stack, rows, sample,
+    Loss, TakenStack, add, book, current_comm, interrupt_frames, kernel_stack, rows, sample,
     sample_at_timer, sample_now, sampled_runtime, selected, taken_stack,
 };
 use aya_ebpf::{
@@ -31,7 +31,7 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     if let Some(stands_for) = sample_at_timer(ctx)
         && let Some(target) = selected()
     {
-        book(profile(ctx, stands_for, target, interrupted_stack(ctx)));
+        book(profile(ctx, stands_for, target, interrupt_frames(ctx)));
     }
 }
 
@@ -43,11 +43,8 @@ fn update_process_times(ctx: &FEntryContext) {
     if let Some(stands_for) = sample_now()
         && let Some(target) = selected()
     {
-        let kernel_stack = match ctx.arg::<u32>(0) {
-            0 => Some(kernel_stack(ctx, 0)),
-            _ => None,
-        };
-        book(profile(ctx, stands_for, target, kernel_stack));
+        let skipped = (ctx.arg::<u32>(0) == 0).then_some(0);
+        book(profile(ctx, stands_for, target, skipped));
     }
 }
 
@@ -56,15 +53,15 @@ fn profile<C: EbpfContext>(
     ctx: &C,
     period: u64,
     target: Target,
-    kernel_stack: Option<KernelStack>,
+    skipped: Option<u64>,
 ) -> Result<bool, Loss> {
     let pid_tgid = bpf_get_current_pid_tgid();
     // The idle thread of each CPU.
     if pid_tgid == 0 {
         return Ok(false);
     }
-    if (USER_ONLY.load() == 1 && kernel_stack.is_some())
-        || (KERNEL_ONLY.load() == 1 && kernel_stack.is_none())
+    if (USER_ONLY.load() == 1 && skipped.is_some())
+        || (KERNEL_ONLY.load() == 1 && skipped.is_none())
     {
         return Ok(false);
     }
@@ -82,7 +79,7 @@ fn profile<C: EbpfContext>(
         },
         comm: Text16(current_comm()),
         user_stack: user_stack.stack,
-        kernel_stack: kernel_stack.unwrap_or(KernelStack(0)),
+        kernel_stack: skipped.map_or(KernelStack(0), |frames| kernel_stack(ctx, frames)),
         target,
         _pad: 0,
     };

@@ -3,7 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, TakenStack, UNWIND, Visit, add, book,
-    calls, comm, count, counter, current_comm, current_tgid, interrupted_stack, is_on_cpu,
+    calls, comm, count, counter, current_comm, current_tgid, interrupt_frames, is_on_cpu,
     kernel_stack, kernel_stack_of, now, rows, sample, sample_at_timer, sample_now, sampled_runtime,
     selected, taken_stack, thread_state, typed_current, visit, waits_for,
 };
@@ -146,7 +146,7 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     if let Some(period) = sample_at_timer(ctx)
         && let Some(target) = selected()
     {
-        book(runs(ctx, period, target, interrupted_stack(ctx)));
+        book(runs(ctx, period, target, interrupt_frames(ctx)));
     }
 }
 
@@ -156,11 +156,8 @@ fn update_process_times(ctx: &FEntryContext) {
     if let Some(period) = sample_now()
         && let Some(target) = selected()
     {
-        let kernel_stack = match ctx.arg::<u32>(0) {
-            0 => Some(kernel_stack(ctx, 0)),
-            _ => None,
-        };
-        book(runs(ctx, period, target, kernel_stack));
+        let skipped = (ctx.arg::<u32>(0) == 0).then_some(0);
+        book(runs(ctx, period, target, skipped));
     }
 }
 
@@ -170,7 +167,7 @@ fn runs<C: EbpfContext>(
     ctx: &C,
     period: u64,
     target: Target,
-    kernel_stack: Option<KernelStack>,
+    skipped: Option<u64>,
 ) -> Result<bool, Loss> {
     let pid = current_tgid();
     if pid == 0 || WITH_CPU.load() == 0 {
@@ -186,7 +183,7 @@ fn runs<C: EbpfContext>(
         comm: Text16(current_comm()),
         target,
         user_stack: stack.stack,
-        kernel_stack: kernel_stack.unwrap_or(KernelStack(0)),
+        kernel_stack: skipped.map_or(KernelStack(0), |frames| kernel_stack(ctx, frames)),
     };
     TABLE.change(&key, weight, &stack, |row| {
         add(&mut row.waits, weight);

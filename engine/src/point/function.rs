@@ -22,7 +22,12 @@ impl Kind for Function<'_> {
     fn refuses(&self, kernel: &Kernel) -> Option<String> {
         // Not every function can be hooked, so each is tried.
         let what = format!("{} {}", self.word, self.name);
-        tried(&LOOKS, self.sort(&kernel.btf), &what)
+        // A read of the first argument of a function that has none is refused, by every kernel.
+        let trial = match self.arguments(kernel) {
+            Some(none) if none.is_empty() => &LOOKS[1..],
+            _ => &LOOKS,
+        };
+        tried(trial, self.sort(&kernel.btf), &what)
     }
 
     fn arguments(&self, kernel: &Kernel) -> Option<Vec<String>> {
