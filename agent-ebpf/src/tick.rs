@@ -2,7 +2,10 @@
 
 use crate::{Loss, current, kernel_fields, kernel_functions, now};
 use aya_ebpf::{
-    Global, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap,
+    Global,
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
 
@@ -27,6 +30,10 @@ kernel_fields! {
 /// CPU time of a thread at its last sample, ns, by thread ID.
 #[map]
 static RUNTIMES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Number of each CPU's last sample.
+#[map]
+static TAKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Returns the time that a sample stands for which is due at this timer: `(struct hrtimer *hrtimer, …)`, the arguments of
 /// `hrtimer_expire_entry`. `None` where none is due, or where the timer is not the tick.
@@ -56,10 +63,15 @@ fn due(at: u64) -> Option<u64> {
     if wanted <= every {
         return Some(every);
     }
-    match at / wanted == at.saturating_sub(every) / wanted {
-        true => None,
-        false => Some(wanted),
+    let sample = at / wanted;
+    if sample == at.saturating_sub(every) / wanted {
+        return None;
     }
+    // Ticks that were delayed follow each other faster than that.
+    let last = TAKEN.get_ptr_mut(0)?;
+    // SAFETY: an aligned u64 of this CPU, which has one tick at a time.
+    let before = unsafe { last.replace(sample) };
+    (before != sample).then_some(wanted)
 }
 
 /// Returns the CPU time that the current thread had since its last sample; `period` at its first one.

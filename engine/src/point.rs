@@ -17,6 +17,7 @@ use crate::{
     bpf::{self, Refused, Sort},
     btf::{Btf, c_type},
     capability::lacks,
+    clock,
 };
 use aya_obj::generated::bpf_attach_type;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -103,6 +104,9 @@ pub(crate) fn refuses(point: &Point, kernel: &Kernel) -> Option<String> {
     }
     if let Some(reason) = kind.refuses(kernel) {
         return Some(reason);
+    }
+    if point.high_resolution && !clock::has_high_resolution() {
+        return Some("the kernel's timers have the resolution of its tick".to_owned());
     }
     if point.arguments.is_empty() {
         return None;

@@ -165,6 +165,9 @@ pub fn names_here(test: &str) -> bool {
     let Some(all) = capabilities(Requiring::None) else {
         return true;
     };
+    if all.split(',').any(|one| one == "syslog") {
+        return true;
+    }
     println!(
         "SKIPPED {}: names of functions are hidden from a program with {all} alone",
         name_of(test)

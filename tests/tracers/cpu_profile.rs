@@ -105,7 +105,7 @@ fn a_thread_that_sleeps_has_no_samples_and_modes_are_told_apart() {
         assert!(!stack.is_empty(), "{row}");
         let of_interrupt = |frame: &Value| {
             let name = frame["name"].as_str().unwrap_or_default();
-            name.contains("hrtimer_interrupt") || name.contains("apic_timer_interrupt")
+            name.contains("hrtimer_interrupt") || name.contains("update_process_times")
         };
         assert!(!stack.iter().any(of_interrupt), "{row}");
     }

@@ -57,7 +57,10 @@ fn all_parts(rows: &[&Value]) -> u64 {
 fn mostly(outcome: &Outcome, part: &str, at_least: u64) {
     let rows: Vec<&Value> = outcome.rows.iter().collect();
     let is = sum(&rows, part);
-    assert!(is >= at_least, "{part} is {is} of {at_least}: {rows:?}");
+    assert!(
+        is + at_least / 200 >= at_least,
+        "{part} is {is} of {at_least}: {rows:?}"
+    );
     let others = PARTS[4..].iter().filter(|other| **other != part);
     // The workload waits for its gate before the step, which is a pipe.
     let others: u64 = others

@@ -31,6 +31,8 @@ pub struct Point {
     pub arguments: &'static [(u8, &'static str)],
     /// The kernel global of the option with which the point is attached; `None`: always.
     pub option: Option<&'static str>,
+    /// Whether the point is one only where the kernel's timers have a high resolution. Otherwise the tick is no `hrtimer`.
+    pub high_resolution: bool,
 }
 
 /// Kinds of places, each with its target. All attach by bpf() alone.
@@ -224,6 +226,7 @@ impl Point {
             program,
             arguments: &[],
             option: None,
+            high_resolution: false,
         }
     }
 
@@ -242,6 +245,12 @@ impl Point {
     /// The same point, attached only if an option is on: that of this kernel global.
     pub const fn if_on(mut self, global: &'static str) -> Self {
         self.option = Some(global);
+        self
+    }
+
+    /// The same point, only where the kernel's timers have a high resolution.
+    pub const fn if_high_resolution(mut self) -> Self {
+        self.high_resolution = true;
         self
     }
 }

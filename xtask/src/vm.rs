@@ -24,9 +24,6 @@ use crate::{
 /// When a kernel is given up that is not silent: three times what it takes with a machine for itself.
 const DEADLINE: Duration = Duration::from_secs(45 * 60);
 
-/// The capabilities of `tracejob` on the test kernels: what a hardened cluster grants, which is the harder case.
-const CAPABILITIES: &str = "bpf,perfmon";
-
 /// Arguments of `vm`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {

@@ -25,7 +25,7 @@ static PER_THREAD: Global<u8> = Global::new(0);
 
 rows!(CpuProfileKey => CpuProfileValue, 16384);
 
-/// `(struct hrtimer *hrtimer, …)`.
+/// `(struct hrtimer *hrtimer, …)`: the timer of the tick, where functions cannot be hooked.
 #[program(raw_tp = "hrtimer_expire_entry")]
 fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     if let Some(stands_for) = sample_at_timer(ctx)
@@ -35,15 +35,18 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     }
 }
 
-/// `void update_process_times(int user_tick)`, kernel/time/timer.c: the tick where addresses of functions are hidden.
+/// `void update_process_times(int user_tick)`, kernel/time/timer.c: the tick, whichever clock it comes from.
 ///
-/// Its kernel stack has the interrupt too, whose functions are as unknown.
+/// Where addresses of functions are hidden, its kernel stack has the interrupt too.
 #[program(fentry = "update_process_times")]
 fn update_process_times(ctx: &FEntryContext) {
     if let Some(stands_for) = sample_now()
         && let Some(target) = selected()
     {
-        let skipped = (ctx.arg::<u32>(0) == 0).then_some(0);
+        let skipped = match ctx.arg::<u32>(0) {
+            0 => Some(interrupt_frames(ctx).unwrap_or(0)),
+            _ => None,
+        };
         book(profile(ctx, stands_for, target, skipped));
     }
 }

@@ -140,7 +140,7 @@ fn waited(wait: &Wait, end: u64, partial: u64, stack: &TakenStack) -> Result<boo
     Ok(true)
 }
 
-/// `(struct hrtimer *hrtimer, …)`, with the option `with_cpu`.
+/// `(struct hrtimer *hrtimer, …)`, likewise where functions cannot be hooked.
 #[program(raw_tp = "hrtimer_expire_entry")]
 fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     if let Some(period) = sample_at_timer(ctx)
@@ -150,13 +150,16 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
     }
 }
 
-/// `void update_process_times(int user_tick)`, kernel/time/timer.c, likewise where addresses of functions are hidden.
+/// `void update_process_times(int user_tick)`, kernel/time/timer.c, with the option `with_cpu`.
 #[program(fentry = "update_process_times")]
 fn update_process_times(ctx: &FEntryContext) {
     if let Some(period) = sample_now()
         && let Some(target) = selected()
     {
-        let skipped = (ctx.arg::<u32>(0) == 0).then_some(0);
+        let skipped = match ctx.arg::<u32>(0) {
+            0 => Some(interrupt_frames(ctx).unwrap_or(0)),
+            _ => None,
+        };
         book(runs(ctx, period, target, skipped));
     }
 }

@@ -1,7 +1,7 @@
 //! Parameters of an object before it is loaded: its globals, and the sizes of its maps.
 
 use crate::{
-    Error, Kernel, Limits, bpf,
+    Error, Kernel, Limits, bpf, clock,
     kernel::wanted,
     point,
     select::{Selection, Shape},
@@ -53,7 +53,7 @@ pub(super) fn globals(
             false,
         ),
         long("PAGE_BYTES", page_bytes()),
-        long("TICK_NS", tick_ns()),
+        long("TICK_NS", clock::tick_ns()),
         ("AGAIN".to_owned(), vec![u8::from(again)], true),
         ("SHARED".to_owned(), vec![u8::from(shared)], true),
         (
@@ -181,11 +181,6 @@ pub(crate) fn sizes(
             .map(|(name, _)| (*name, 1)),
     );
     sizes
-}
-
-/// Returns the period of the kernel's tick: coarse clocks advance by it.
-fn tick_ns() -> u32 {
-    rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse).tv_nsec as u32
 }
 
 fn page_bytes() -> u32 {

@@ -67,9 +67,8 @@ impl Tracer for CpuProfile {
     const CLASS: Class = Class::Observe;
     const FAMILY: Family = Family::Cpu;
     const POINTS: &'static [&'static [Point]] = &[
-        &[raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")])],
-        // Where addresses of functions are hidden.
         &[fentry("update_process_times").with(&[(0, "int")])],
+        &[raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")]).if_high_resolution()],
     ];
     const NESTS: bool = true;
     const COST: &'static str = "about 3 µs per sample, 3 µs more with a copied stack, 0.1 µs per other timer of the host";

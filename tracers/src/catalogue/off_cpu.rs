@@ -64,9 +64,9 @@ pub struct Params {
     pub stack_copy: option::Size,
 }
 
-/// The tick, and the tick where addresses of functions are hidden.
-const TICK: Point = raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")]).if_on("WITH_CPU");
-const TICK_WITHOUT_NAMES: Point = fentry("update_process_times").with(&[(0, "int")]).if_on("WITH_CPU");
+/// The tick, and the timer of the tick where functions cannot be hooked.
+const TICK: Point = fentry("update_process_times").with(&[(0, "int")]).if_on("WITH_CPU");
+const TICK_TIMER: Point = raw_tp("hrtimer_expire_entry").with(&[(0, "struct hrtimer *")]).if_high_resolution().if_on("WITH_CPU");
 const EACH: Point = iter("task").by("each_task");
 const SWITCH: Point = raw_tp("sched_switch").with(&[(1, "struct task_struct *"), (2, "struct task_struct *")]);
 
@@ -76,12 +76,12 @@ impl Tracer for OffCpu {
     const FAMILY: Family = Family::Cpu;
     const POINTS: &'static [&'static [Point]] = &[
         &[SWITCH, raw_tp("sched_exit_tp"), EACH, TICK],
-        &[SWITCH, raw_tp("sched_exit_tp"), EACH, TICK_WITHOUT_NAMES],
+        &[SWITCH, raw_tp("sched_exit_tp"), EACH, TICK_TIMER],
         &[SWITCH, fexit("schedule"), EACH, TICK],
-        &[SWITCH, fexit("schedule"), EACH, TICK_WITHOUT_NAMES],
+        &[SWITCH, fexit("schedule"), EACH, TICK_TIMER],
         // Without copies.
         &[SWITCH, EACH, TICK],
-        &[SWITCH, EACH, TICK_WITHOUT_NAMES],
+        &[SWITCH, EACH, TICK_TIMER],
     ];
     const COST: &'static str = "about 2 µs per context switch of the target, 3 µs more with a copied stack, 0.2 µs of everything else";
     const EXAMPLES: &'static [&'static str] =

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Plan, kernels::Kernel};
+use super::{
+    Plan,
+    kernels::{Kernel, by_name},
+};
 use crate::{
     process,
     screen::Step,
@@ -176,7 +179,7 @@ fn attempt(
         // Output of a previous run must not be read as this run's.
         files.push(File::create(file).with_context(|| format!("creating {}", file.display()))?);
     }
-    let mut command = qemu(machine, kernel, log_name, plan, &output, &console);
+    let mut command = qemu(machine, kernel, log_name, plan, &output, &console)?;
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if let Some(errors) = files.pop() {
         command.stderr(errors);
@@ -273,7 +276,7 @@ fn qemu(
     plan: &Plan,
     output: &Path,
     console: &Path,
-) -> Command {
+) -> Result<Command> {
     // The guest is killed when xtask ends for any reason: setpriv(1) sets the parent-death signal, and executes QEMU.
     let mut command = match workspace::find_program("setpriv") {
         Some(setpriv) => {
@@ -294,8 +297,9 @@ fn qemu(
     };
     let Plan { cpus, left_out } = plan;
     let append = format!(
-        "{APPEND} tracejob.kernel={}{probe} tracejob.without={} tracejob.skip={}",
+        "{APPEND} tracejob.kernel={} tracejob.capabilities={}{probe} tracejob.without={} tracejob.skip={}",
         kernel.series,
+        by_name(kernel.series)?.capabilities,
         left_out.programs.join(","),
         left_out.tests.join(",")
     );
@@ -320,7 +324,7 @@ fn qemu(
             .arg("-serial")
             .arg(format!("file:{}", file.display()));
     }
-    command
+    Ok(command)
 }
 
 fn text(file: &Path) -> String {

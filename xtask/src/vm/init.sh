@@ -31,6 +31,7 @@ without=
 skip=
 for word in $(cat /proc/cmdline); do
     case "$word" in
+        tracejob.capabilities=*) export TRACEJOB_TEST_CAPS="${word#*=}" ;;
         tracejob.kernel=*) export TRACEJOB_TEST_VM="${word#*=}" ;;
         tracejob.without=*) without="${word#*=}" ;;
         tracejob.skip=*) for name in $(echo "${word#*=}" | tr , ' '); do skip="$skip --skip $name"; done ;;
@@ -41,7 +42,6 @@ mkdir -p @FOLDER@
 cd @FOLDER@ || exit
 
 status=0
-export TRACEJOB_TEST_CAPS=@CAPABILITIES@
 # For @REPORT_TIME@.
 export @UNSTABLE@
 # run TEST: its tests side by side, because each waits for most of its time, and then those in modules `alone`.

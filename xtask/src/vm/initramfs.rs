@@ -16,8 +16,6 @@ use crate::{
     verdict,
 };
 
-use super::CAPABILITIES;
-
 /// Template of init.
 const INIT: &str = include_str!("init.sh");
 
@@ -155,7 +153,6 @@ fn init(tests: &[&Program], args: &[String]) -> String {
             "@UNSTABLE@",
             &format!("{}={}", verdict::UNSTABLE.0, verdict::UNSTABLE.1),
         )
-        .replace("@CAPABILITIES@", CAPABILITIES)
         .replace("@FOLDER@", &quoted(&folder))
         .replace("@BEGIN@", verdict::BEGIN)
         .replace("@END@", verdict::END)

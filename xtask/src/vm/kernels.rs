@@ -24,7 +24,14 @@ pub(crate) struct Series {
     suites: &'static [&'static str],
     /// Why it is tested.
     pub(crate) why: &'static str,
+    /// The capabilities of `tracejob` there.
+    pub(crate) capabilities: &'static str,
 }
+
+/// What a hardened cluster grants, which is the harder case.
+const HARDENED: &str = "bpf,perfmon";
+/// With names of functions. Sets of points that need their addresses are tested with it.
+const WITH_NAMES: &str = "bpf,perfmon,syslog,sys_ptrace";
 
 /// Oldest first.
 pub(crate) const SERIES: [Series; 4] = [
@@ -33,18 +40,21 @@ pub(crate) const SERIES: [Series; 4] = [
         stage: "kernel 5.10",
         suites: &["bullseye-security", "bullseye"],
         why: "the oldest supported: memory is charged to RLIMIT_MEMLOCK",
+        capabilities: HARDENED,
     },
     Series {
         name: "6.1",
         stage: "kernel 6.1",
         suites: &["bookworm-security", "bookworm"],
         why: "Debian 12: no uprobe.multi",
+        capabilities: WITH_NAMES,
     },
     Series {
         name: "6.12",
         stage: "kernel 6.12",
         suites: &["trixie-security", "trixie"],
         why: "Debian 13",
+        capabilities: HARDENED,
     },
     // Two suites: sid's kernel is at times older than the one that is already built for the release.
     Series {
@@ -52,6 +62,7 @@ pub(crate) const SERIES: [Series; 4] = [
         stage: "kernel 7",
         suites: &["sid", "trixie-backports"],
         why: "the newest in Debian",
+        capabilities: WITH_NAMES,
     },
 ];
 
@@ -92,7 +103,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Series>> {
     names.iter().map(|name| by_name(name)).collect()
 }
 
-fn by_name(name: &str) -> Result<&'static Series> {
+pub(super) fn by_name(name: &str) -> Result<&'static Series> {
     let known = SERIES.map(|series| series.name).join(", ");
     // `7.3` and `7.x` are what people call it.
     let found = SERIES.iter().find(|series| {
