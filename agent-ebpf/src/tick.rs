@@ -31,9 +31,9 @@ kernel_fields! {
 #[map]
 static RUNTIMES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
 
-/// Number of each CPU's last sample.
+/// Time of each CPU's last tick.
 #[map]
-static TAKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static PREVIOUS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Returns the time that a sample stands for which is due at this timer: `(struct hrtimer *hrtimer, …)`, the arguments of
 /// `hrtimer_expire_entry`. `None` where none is due, or where the timer is not the tick.
@@ -63,15 +63,15 @@ fn due(at: u64) -> Option<u64> {
     if wanted <= every {
         return Some(every);
     }
-    let sample = at / wanted;
-    if sample == at.saturating_sub(every) / wanted {
-        return None;
-    }
-    // Ticks that were delayed follow each other faster than that.
-    let last = TAKEN.get_ptr_mut(0)?;
+    let previous = PREVIOUS.get_ptr_mut(0)?;
     // SAFETY: an aligned u64 of this CPU, which has one tick at a time.
-    let before = unsafe { last.replace(sample) };
-    (before != sample).then_some(wanted)
+    let previous = unsafe { previous.replace(at) };
+    // A delayed tick may be followed by the next one at once. Before a tick that is later than that, the CPU was idle.
+    let since = match at.wrapping_sub(previous) < 2 * every {
+        true => previous,
+        false => at.saturating_sub(every),
+    };
+    (at / wanted != since / wanted).then_some(wanted)
 }
 
 /// Returns the CPU time that the current thread had since its last sample; `period` at its first one.
