@@ -35,13 +35,8 @@ pub fn claim<T>(of: &PerCpuArray<Claimable<T>>) -> Option<(Claim, *mut T)> {
     if AGAIN.load() == 0 {
         return claim_entry(of, 0);
     }
-    let entry = (0..CLAIMS).find_map(|entry| match claim_entry(of, entry) {
-        Some((claim, _)) => {
-            core::mem::forget(claim);
-            Some(entry)
-        }
-        None => None,
-    })?;
+    let is_ours = |entry: &u32| claim_entry(of, *entry).map(core::mem::forget).is_some();
+    let entry = (0..CLAIMS).find(is_ours)?;
     // The verifier would follow the memory of each entry by itself, through the rest of the program.
     of.get_ptr_mut(crate::forget(entry.into()) as u32)
         .map(granted)

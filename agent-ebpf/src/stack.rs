@@ -171,11 +171,11 @@ pub fn interrupt_frames<C: EbpfContext>(ctx: &C) -> Option<u64> {
     }
     let len = bytes as u64 / 8;
     let mut skip = 0;
-    for i in 0..INTERRUPT_FRAMES {
+    for (i, address) in addresses.iter().enumerate().take(INTERRUPT_FRAMES) {
         if i as u64 >= len {
             break;
         }
-        if is_interrupt(addresses[i]) {
+        if is_interrupt(*address) {
             skip = i as u64 + 1;
             break;
         }

@@ -50,6 +50,8 @@ pub(super) struct ProgramFile {
     pub(super) answered: u32,
     /// A worker ended while it read this file.
     pub(super) ended_a_worker: bool,
+    /// Loading it took too long once.
+    pub(super) load_timed_out: bool,
     /// The worker that has loaded it: the number of workers started by then.
     pub(super) loaded_by: u64,
     /// The worker that has loaded its unwind tables.
@@ -104,6 +106,7 @@ impl Files {
                 spent: Duration::ZERO,
                 answered: 0,
                 ended_a_worker: false,
+                load_timed_out: false,
                 loaded_by: 0,
                 tables_by: 0,
                 without_tables: false,
@@ -137,6 +140,7 @@ impl Files {
             spent: Duration::ZERO,
             answered: 0,
             ended_a_worker: false,
+            load_timed_out: false,
             loaded_by: 0,
             tables_by: 0,
             without_tables: false,

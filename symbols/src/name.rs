@@ -209,10 +209,16 @@ impl Symbolizer {
                 Err(AskError::Start { .. } | AskError::NotStarted) => return None,
                 Err(AskError::TimedOut { .. }) => {
                     self.blame_for(id);
-                    match is_loaded {
-                        true => self.step_down(id),
+                    let file = self.files.get_mut(id);
+                    if is_loaded {
+                        self.step_down(id);
+                    } else if std::mem::replace(&mut file.load_timed_out, true) {
                         // Only loading reads the file, and with less of it, it would wait as long.
-                        false => self.give_up(id),
+                        self.give_up(id);
+                    } else {
+                        // Once may be the machine's fault, which is busy for a moment.
+                        file.loaded_by = 0;
+                        return None;
                     }
                 }
                 Err(AskError::Ended) => {

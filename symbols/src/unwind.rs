@@ -226,8 +226,11 @@ impl Symbolizer {
         let file = self.files.get_mut(id);
         match reply {
             Some(Ok(Reply::Loaded { .. })) => file.tables_by = started,
-            // Somebody else may have ended the worker.
+            // Somebody else may have ended the worker, or have slowed it down.
             Some(Err(AskError::Ended)) if !file.ended_a_worker => file.ended_a_worker = true,
+            Some(Err(AskError::TimedOut { .. })) if !file.load_timed_out => {
+                file.load_timed_out = true;
+            }
             Some(Err(AskError::Start { .. } | AskError::NotStarted)) => {}
             Some(Ok(_) | Err(AskError::TimedOut { .. } | AskError::Ended)) => {
                 file.without_tables = true;

@@ -56,16 +56,20 @@ async fn main() -> ExitCode {
         let progress = |what: &str| eprintln!("{}. {}: {what}", at + 1, row.title);
         sections.push(rows::run(row, peers, rounds, quick, &progress));
     }
-    if is_wanted(7) {
-        eprintln!("7. end to end");
+    let further = rows::ROWS.len();
+    if is_wanted(further + 1) {
+        eprintln!("{}. end to end", further + 1);
         sections.push(rates::section(peers, quick).await);
     }
-    if is_wanted(8) {
-        eprintln!("8. starts, memory, sizes");
+    if is_wanted(further + 2) {
+        eprintln!("{}. starts, memory, sizes", further + 2);
         sections.push(starts::section(peers, quick).await);
     }
-    if is_wanted(9) {
-        eprintln!("9. idle traces, and the first row after a pause");
+    if is_wanted(further + 3) {
+        eprintln!(
+            "{}. idle traces, and the first row after a pause",
+            further + 3
+        );
         sections.push(idle::section(peers, quick).await);
     }
     let bodies: Vec<&str> = sections

@@ -392,6 +392,7 @@ fn waits(peers: &'static Peers) -> Contest {
     Contest {
         tools: vec![
             ours(OURS, &["off_cpu", "--unwind", "fp", "-o", "json"]).reading(|_| None),
+            ours("tracejob --unwind auto", &["off_cpu", "-o", "json"]).reading(|_| None),
             peer(
                 peers,
                 "offcputime",

@@ -14,6 +14,7 @@ mod cpu_distribution;
 mod cpu_profile;
 mod exec;
 mod interrupts;
+mod languages;
 mod locks_kernel;
 mod locks_user;
 mod malloc;

@@ -200,11 +200,12 @@ fn runs<C: EbpfContext>(
 #[program(iter = "task")]
 fn each_task(ctx: &IteratorContext) {
     visit(ctx, &CALLS, waits_already, |visit, wait| {
+        let (end, partial) = match wait.ended {
+            0 => (visit.at, 1),
+            ended => (ended, wait.partial),
+        };
         let stack = TakenStack::before(wait.key.user_stack);
-        match wait.ended {
-            0 => waited(&wait, visit.at, 1, &stack),
-            ended => waited(&wait, ended, wait.partial, &stack),
-        }
+        waited(&wait, end, partial, &stack)
     });
 }
 
@@ -228,6 +229,8 @@ fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
     {
         return Ok(false);
     }
+    // Before the reason, which has many paths: the verifier follows each of them to the end.
+    let kernel_stack = kernel_stack_of(task);
     let wait = Wait {
         since: visit.at,
         ended: 0,
@@ -239,7 +242,7 @@ fn waits_already(visit: &Visit, target: Target) -> Result<bool, Loss> {
             reason: reason(task, state)?,
             comm: Text16(comm(TASK_COMM.of(task))?),
             user_stack: UserStack(0),
-            kernel_stack: kernel_stack_of(task),
+            kernel_stack,
             target,
         },
     };
@@ -260,6 +263,7 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
         return Ok(false);
     }
     let stack = taken_stack(ctx);
+    let kernel_stack = kernel_stack(ctx, 0);
     let wait = Wait {
         since: now(),
         ended: 0,
@@ -271,7 +275,7 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
             reason: reason(typed_current(), state)?,
             comm: Text16(current_comm()),
             user_stack: stack.stack,
-            kernel_stack: kernel_stack(ctx, 0),
+            kernel_stack,
             target,
         },
     };
