@@ -74,6 +74,8 @@ fn options_leave_out_short_waits_and_preemptions() {
 #[test]
 fn with_cpu_time_the_rows_are_the_whole_time() {
     needs!("off_cpu");
+    // The tick needs more of the kernel.
+    needs!("cpu_profile");
     let steps = "comm a_waiter , time-of nanosleep 10 20 , time-of burn 400";
     let (outcome, report) = traced(&["--with-cpu"], steps);
     let rows = of(&outcome, "a_waiter");
@@ -175,6 +177,7 @@ for _ in range(50):
     #[test]
     fn waits_of_a_program_without_frame_pointers_have_stacks_up_to_its_start() {
         needs!("off_cpu");
+        needs_names!();
         let (_, all, whole) = of_python(&["--unwind", "fp"]);
         assert!(whole * 2 < all, "{whole} of {all}");
         for options in [&[][..], &["--unwind", "copy", "--min-wait", "9ms"]] {

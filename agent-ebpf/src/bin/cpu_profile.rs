@@ -3,7 +3,7 @@
 #![no_main]
 use agent_ebpf::{
     Loss, TakenStack, add, book, current_comm, interrupt_frames, kernel_stack, rows, sample,
-    sample_at_timer, sample_now, sampled_runtime, selected, taken_stack,
+    selected, taken_stack, ticks,
 };
 use aya_ebpf::{
     EbpfContext, Global,
@@ -23,12 +23,13 @@ static KERNEL_ONLY: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static PER_THREAD: Global<u8> = Global::new(0);
 
+ticks!();
 rows!(CpuProfileKey => CpuProfileValue, 16384);
 
 /// `(struct hrtimer *hrtimer, …)`: the timer of the tick, where functions cannot be hooked.
 #[program(raw_tp = "hrtimer_expire_entry")]
 fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
-    if let Some(stands_for) = sample_at_timer(ctx)
+    if let Some(stands_for) = TICKS.sample_at_timer(ctx)
         && let Some(target) = selected()
     {
         book(profile(ctx, stands_for, target, interrupt_frames(ctx)));
@@ -40,7 +41,7 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
 /// Where addresses of functions are hidden, its kernel stack has the interrupt too.
 #[program(fentry = "update_process_times")]
 fn update_process_times(ctx: &FEntryContext) {
-    if let Some(stands_for) = sample_now()
+    if let Some(stands_for) = TICKS.sample_now()
         && let Some(target) = selected()
     {
         let skipped = match ctx.arg::<u32>(0) {
@@ -69,7 +70,7 @@ fn profile<C: EbpfContext>(
         return Ok(false);
     }
     let weight = sample()?;
-    let ns = sampled_runtime(period)?;
+    let ns = TICKS.runtime(period)?;
     let user_stack = match KERNEL_ONLY.load() {
         1 => TakenStack::NONE,
         _ => taken_stack(ctx),

@@ -4,8 +4,8 @@
 use agent_ebpf::{
     IteratorContext, Loss, Switch, TASK_COMM, TASK_TGID, TakenStack, UNWIND, Visit, add, book,
     calls, comm, count, counter, current_comm, current_tgid, interrupt_frames, is_on_cpu,
-    kernel_stack, kernel_stack_of, now, rows, sample, sample_at_timer, sample_now, sampled_runtime,
-    selected, taken_stack, thread_state, typed_current, visit, waits_for,
+    kernel_stack, kernel_stack_of, now, rows, sample, selected, taken_stack, thread_state, ticks,
+    typed_current, visit, waits_for,
 };
 use aya_ebpf::{
     EbpfContext, Global,
@@ -25,6 +25,7 @@ static BLOCKED_ONLY: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 static WITH_CPU: Global<u8> = Global::new(0);
 
+ticks!();
 rows!(OffCpuKey => OffCpuValue, 16384);
 
 /// A wait that has begun.
@@ -143,7 +144,7 @@ fn waited(wait: &Wait, end: u64, partial: u64, stack: &TakenStack) -> Result<boo
 /// `(struct hrtimer *hrtimer, …)`, likewise where functions cannot be hooked.
 #[program(raw_tp = "hrtimer_expire_entry")]
 fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
-    if let Some(period) = sample_at_timer(ctx)
+    if let Some(period) = TICKS.sample_at_timer(ctx)
         && let Some(target) = selected()
     {
         book(runs(ctx, period, target, interrupt_frames(ctx)));
@@ -153,7 +154,7 @@ fn hrtimer_expire_entry(ctx: &RawTracePointContext) {
 /// `void update_process_times(int user_tick)`, kernel/time/timer.c, with the option `with_cpu`.
 #[program(fentry = "update_process_times")]
 fn update_process_times(ctx: &FEntryContext) {
-    if let Some(period) = sample_now()
+    if let Some(period) = TICKS.sample_now()
         && let Some(target) = selected()
     {
         let skipped = match ctx.arg::<u32>(0) {
@@ -177,7 +178,7 @@ fn runs<C: EbpfContext>(
         return Ok(false);
     }
     let weight = sample()?;
-    let ns = sampled_runtime(period)?;
+    let ns = TICKS.runtime(period)?;
     let stack = taken_stack(ctx);
     let key = OffCpuKey {
         pid: Pid(pid),
