@@ -34,7 +34,7 @@ fn softirqs(name: &str) -> u64 {
 #[test]
 fn soft_interrupts_of_a_process_that_keeps_a_cpu_are_those_that_the_kernel_counts() {
     needs!("interrupts");
-    let mut workload = Workload::behind_gate("pin 0 , time-of burn 1000");
+    let mut workload = Workload::behind_gate_after("pin 0", "time-of burn 1000");
     let trace = Trace::of("interrupts")
         .with(&["--per-cpu"])
         .of_process(&workload)
@@ -64,8 +64,9 @@ fn soft_interrupts_of_a_process_that_keeps_a_cpu_are_those_that_the_kernel_count
         counted += most;
         time += sum(&rows, "total_ns");
     }
+    // Interrupts are not spread evenly where others have most of the CPU.
     assert!(
-        seen as f64 >= counted as f64 * share * 0.5,
+        seen as f64 >= counted as f64 * share * 0.25,
         "{seen} of {counted}, {share} of the CPU: {:?}",
         outcome.rows
     );

@@ -143,9 +143,9 @@ impl Program {
         };
         let hot: Vec<&Value> = rows.iter().filter(is_hot).copied().collect();
         let (hot, all) = (sum(&hot, "cpu_ns"), sum(&rows, "cpu_ns"));
-        assert!(all > 500_000_000, "{all} ns: {:#?}", outcome.rows);
-        // The rest starts the program.
-        assert!(hot * 100 >= all * 75, "{hot} of {all} ns: {rows:#?}");
+        assert!(all > 100_000_000, "{all} ns: {:#?}", outcome.rows);
+        // The rest starts the program, which is more of it where the CPU is shared.
+        assert!(hot * 2 >= all, "{hot} of {all} ns: {rows:#?}");
     }
 }
 

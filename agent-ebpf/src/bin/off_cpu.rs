@@ -263,10 +263,12 @@ fn wait(ctx: &RawTracePointContext, switch: &Switch, target: Target) -> Result<b
     if pid == 0 || (BLOCKED_ONLY.load() == 1 && state == ThreadState::RUNNING) {
         return Ok(false);
     }
+    // Before the stacks, which take their time: it is no CPU time of the thread.
+    let since = now();
     let stack = taken_stack(ctx);
     let kernel_stack = kernel_stack(ctx, 0);
     let wait = Wait {
-        since: now(),
+        since,
         ended: 0,
         copies: u64::from(stack.copies()),
         partial: 0,
