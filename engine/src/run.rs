@@ -1,6 +1,6 @@
 //! A running trace: one reader thread that owns all resources, and a bounded queue to the consumer of the rows.
 
-use crate::limits::{EVENTS_NAMING, LAST_NAMING, QUEUE};
+use crate::limits::{EVENTS_NAMING, LAST_NAMING, NAMING, QUEUE};
 use crate::{
     Account, Cost, Ended, Error, Kernel, Limits, Request, bpf,
     clock::Clock,
@@ -398,8 +398,10 @@ impl Worker {
         } = self;
         let mut gone = false;
         let deadline = Instant::now() + naming;
+        // No event waits for it: the ring of copies is their own.
+        let unwinding = Instant::now() + naming.max(NAMING);
         reader
-            .take_copies(|loaded, dataset, rows| stages[dataset].unwind(rows, loaded, deadline))?;
+            .take_copies(|loaded, dataset, rows| stages[dataset].unwind(rows, loaded, unwinding))?;
         let Some(dataset) = reader.ring_dataset() else {
             return Ok(Ok(reader.drain(0, |_, _, _| Ok(()))?));
         };

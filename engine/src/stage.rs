@@ -125,8 +125,11 @@ impl Stages {
         &mut self,
         rows: &[CopiedRow],
         loaded: &Loaded,
-        deadline: Instant,
+        mut deadline: Instant,
     ) -> Result<Vec<Option<u64>>, Error> {
+        if self.stacks.symbolizer().worker().is_none() {
+            deadline += SYMBOLS_STARTING;
+        }
         self.stacks.unwind(rows, loaded, deadline)
     }
 
