@@ -49,8 +49,11 @@ fn waits_and_cpu_time_add_up_to_the_time_that_passes() {
     let (wall, cpu) = (total(&report.all("wall_ns")), total(&report.all("cpu_ns")));
     // The notes themselves take some time, which is long where the processor is emulated, and the last wait may lie behind them.
     let away = (waits + cpu).abs_diff(wall);
+    // So do the programs at each switch, between the kernel's clock and ours.
+    let emulated = std::env::var_os("TRACEJOB_TEST_VM").is_some();
+    let allowed = wall / if emulated { 20 } else { 100 };
     assert!(
-        away <= wall / 100 + 15_000_000,
+        away <= allowed + 15_000_000,
         "waits {waits} and CPU time {cpu} are not {wall}: {:?}",
         outcome.rows
     );
