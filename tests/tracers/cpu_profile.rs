@@ -123,7 +123,7 @@ fn copied_stacks_are_unwound_on_every_kernel() {
     assert!(frames >= 4 * samples, "{frames} frames of {samples} stacks");
     let missing = outcome.account().stacks_not_unwound();
     // An emulated processor takes seconds to read the tables, and stacks do not wait for them.
-    let emulated = std::env::var_os("TRACEJOB_TEST_VM").is_some();
+    let emulated = tests::in_vm();
     assert!(
         missing * if emulated { 2 } else { 50 } <= samples,
         "{missing} of {samples} not unwound"

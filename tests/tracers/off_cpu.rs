@@ -50,7 +50,7 @@ fn waits_and_cpu_time_add_up_to_the_time_that_passes() {
     // The notes themselves take some time, which is long where the processor is emulated, and the last wait may lie behind them.
     let away = (waits + cpu).abs_diff(wall);
     // So do the programs at each switch, between the kernel's clock and ours.
-    let emulated = std::env::var_os("TRACEJOB_TEST_VM").is_some();
+    let emulated = tests::in_vm();
     let allowed = wall / if emulated { 20 } else { 100 };
     assert!(
         away <= allowed + 15_000_000,
